@@ -1,0 +1,137 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+// Unlimited, as Config.Prefetch, has the broker send everything it has; it is
+// all kept in memory.
+const Unlimited = -1
+
+const (
+	defaultWorkers       = 1
+	defaultPrefetch      = 100
+	defaultFlushInterval = 2 * time.Millisecond
+
+	// defaultDrainTimeout leaves time within the 30 s that Kubernetes gives a
+	// process to end.
+	defaultDrainTimeout = 25 * time.Second
+
+	// What failed without a policy is given out again after a pause, see
+	// Handler.
+	pauseFirst   = 100 * time.Millisecond
+	pauseLongest = 30 * time.Second
+)
+
+// Config says what is consumed and how. It needs a Queue, or a Declare with one
+// queue.
+type Config struct {
+	// Queue is the name of the queue to consume. Defaults to the one queue of
+	// Declare.
+	Queue string
+
+	// Declare is declared at the beginning of each session, on its own channel:
+	// queues that belong to the session (exclusive, auto-delete, server-named)
+	// with their bindings. A binding without a queue name is one of the queue
+	// whose name the broker chooses. Shared, durable entities fit better into
+	// reconnect.Config.Topology. Defaults to nothing.
+	Declare topology.Topology
+
+	// Workers is how many handlers run at once. One worker keeps the order of
+	// the queue. Defaults to 1.
+	Workers int
+
+	// OrderBy gives the key within which order is kept while many workers run:
+	// deliveries of one key go to one worker. Defaults to no keys: any free
+	// worker takes the next delivery.
+	OrderBy func(*Delivery) string
+
+	// Prefetch is how many deliveries the broker may send ahead of their
+	// settlement. A small value shares work fairly among consumers with slow
+	// handlers, 1 most of all; a large one keeps fast handlers busy. Unlimited
+	// is possible. Defaults to 100, or to Workers if that is more.
+	Prefetch int
+
+	// Exclusive makes this the only consumer of the queue. Defaults to false.
+	Exclusive bool
+
+	// Priority is the consumer's: those of a higher one get deliveries first.
+	// Defaults to 0.
+	Priority int
+
+	// Arguments are passed to basic.consume as they are. Defaults to none.
+	Arguments amqp.Table
+
+	// DeadLetters says that the queue has a dead-letter exchange although
+	// neither Declare nor the pool's topology tell. Defaults to false.
+	DeadLetters bool
+
+	// FlushInterval is how long a finished delivery may wait for others so that
+	// one ack covers them. Defaults to 2ms.
+	FlushInterval time.Duration
+
+	// DrainTimeout bounds how long handlers may run on when Run's ctx has
+	// ended. Defaults to 25s.
+	DrainTimeout time.Duration
+
+	// Logger gets handlers' failures at Warn, panics with their stack at Error.
+	// Defaults to none.
+	Logger *slog.Logger
+}
+
+func (cfg Config) withDefaults() (Config, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	switch {
+	case cfg.Queue == "" && len(cfg.Declare.Queues) != 1:
+		fault("the queue is missing: name it in Queue, or put exactly one into Declare")
+	case cfg.Queue == "":
+		cfg.Queue = cfg.Declare.Queues[0].Name
+	}
+	if err := cfg.Declare.Validate(); err != nil {
+		fault("Declare: %w", err)
+	}
+	if cfg.Workers < 0 {
+		fault("Workers is %d: must not be negative", cfg.Workers)
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = defaultWorkers
+	}
+	switch {
+	case cfg.Prefetch == 0:
+		cfg.Prefetch = max(defaultPrefetch, cfg.Workers)
+	case cfg.Prefetch < Unlimited:
+		fault("Prefetch is %d: must be positive, or Unlimited", cfg.Prefetch)
+	case cfg.Prefetch > 65535:
+		fault("Prefetch is %d: AMQP allows 65535, or Unlimited", cfg.Prefetch)
+	}
+	for _, d := range []struct {
+		name string
+		v    *time.Duration
+		or   time.Duration
+	}{
+		{"FlushInterval", &cfg.FlushInterval, defaultFlushInterval},
+		{"DrainTimeout", &cfg.DrainTimeout, defaultDrainTimeout},
+	} {
+		if *d.v < 0 {
+			fault("%s is %v: must not be negative", d.name, *d.v)
+		}
+		if *d.v == 0 {
+			*d.v = d.or
+		}
+	}
+	if len(faults) > 0 {
+		return cfg, fmt.Errorf("invalid consumer configuration: %w", errors.Join(faults...))
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, nil
+}

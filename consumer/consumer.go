@@ -1,0 +1,324 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/google/uuid"
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// Consumer consumes one queue. All methods may be called from any goroutine.
+type Consumer struct {
+	pool *reconnect.Pool
+	cfg  Config
+
+	mu  sync.Mutex // guards run
+	run *run       // the present or last Run
+}
+
+// ErrRunning is returned by Run while another Run of the same Consumer goes on.
+var ErrRunning = errors.New("the consumer runs already")
+
+// New checks cfg. Nothing is consumed before Run.
+func New(pool *reconnect.Pool, cfg Config) (*Consumer, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	return &Consumer{pool: pool, cfg: cfg}, nil
+}
+
+// run is one call of Run: what survives its sessions.
+type run struct {
+	c       *Consumer
+	cfg     Config
+	ctx     context.Context
+	handler Handler
+	lanes   []*lane
+	seed    maphash.Seed
+	workers sync.WaitGroup
+	lingers sync.WaitGroup
+	ended   chan struct{}
+
+	deadLetters bool
+	drainBound  atomic.Int64 // nanoseconds; 0 = Config.DrainTimeout
+	active      atomic.Int64 // handlers that run
+	trouble     atomic.Bool  // inARow is not 0
+
+	mu          sync.Mutex // guards what follows
+	running     bool
+	session     *session // the present subscription
+	cause       error    // why there is none
+	since       time.Time
+	sessions    int
+	failures    uint64
+	lastFailure error
+	inARow      int
+	settled     [release + 1]uint64
+	releasedAt  int // given back at a drain's deadline
+}
+
+// Run consumes until ctx ends, calling h for each delivery from Config.Workers
+// goroutines. Whatever ends a subscription (a lost connection, a channel error,
+// a deleted queue, a broker's cancel) it subscribes again; meanwhile Status says
+// why it is not subscribed. A fatal error (see reconnect.IsFatal) before the
+// first subscription, such as a queue that does not exist, ends Run.
+//
+// When ctx ends, or the pool is closed, Run drains: deliveries that no handler
+// has begun go back to the queue, running handlers have Config.DrainTimeout to
+// finish, their verdicts are written. Then it returns nil, or a *DrainError if
+// some did not finish.
+func (c *Consumer) Run(ctx context.Context, h Handler) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	r := &run{
+		c: c, cfg: c.cfg, ctx: ctx, handler: h,
+		ended:       make(chan struct{}),
+		deadLetters: c.deadLetters(),
+		running:     true,
+		since:       time.Now(),
+		cause:       errors.New("not subscribed yet"),
+	}
+	c.mu.Lock()
+	if c.run != nil && c.run.isRunning() {
+		c.mu.Unlock()
+		return ErrRunning
+	}
+	c.run = r
+	c.mu.Unlock()
+	forget := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error {
+		if deadline, ok := closing.Deadline(); ok {
+			r.drainBound.Store(int64(max(time.Until(deadline)-drainReserve, time.Millisecond)))
+		} else if closing.Err() != nil {
+			r.drainBound.Store(int64(time.Millisecond))
+		}
+		cancel(reconnect.ErrClosed)
+		select {
+		case <-r.ended:
+			return nil
+		case <-closing.Done():
+			return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, context.Cause(closing))
+		}
+	})
+	defer forget()
+	defer close(r.ended)
+	r.startWorkers()
+	err := c.pool.Run(ctx, reconnect.Consuming, r.serve, r.sessionEnded)
+	asked := ctx.Err() != nil
+	cancel(err)
+	r.lingers.Wait()
+	r.closeLanes()
+	var left *DrainError
+	wait := r.drainTimeout()
+	if errors.As(err, &left) {
+		wait = workerGrace // they had their time
+	}
+	running := r.stopWorkers(wait)
+	r.mu.Lock()
+	r.running = false
+	r.session, r.since = nil, time.Now()
+	r.cause = errors.New("Run has returned")
+	r.mu.Unlock()
+	switch n := r.releasedLate(); {
+	case left != nil:
+		left.Running = running
+		return left
+	case !asked:
+		return err // the broker's or the pool's word, not ctx's
+	case n > 0 || running > 0:
+		return &DrainError{Released: n, Running: running}
+	default:
+		return nil
+	}
+}
+
+// drainReserve is kept of Pool.Close's ctx for closing the channel.
+const drainReserve = 200 * time.Millisecond
+
+// workerGrace is how long Run waits for handlers whose ctx has just ended.
+const workerGrace = 100 * time.Millisecond
+
+func (r *run) closeLanes() {
+	for _, l := range r.lanes {
+		l.close()
+	}
+}
+
+// stopWorkers waits for the workers, not for ever for those whose handler does
+// not heed its ctx, and returns how many of these there are.
+func (r *run) stopWorkers(wait time.Duration) int {
+	done := make(chan struct{})
+	go func() {
+		r.workers.Wait()
+		close(done)
+	}()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return 0
+	case <-timer.C:
+		return int(r.active.Load())
+	}
+}
+
+func (r *run) drainTimeout() time.Duration {
+	if d := time.Duration(r.drainBound.Load()); d > 0 {
+		return min(d, r.cfg.DrainTimeout)
+	}
+	return r.cfg.DrainTimeout
+}
+
+// serve is the session function: subscribe, hand out deliveries, and end in one
+// of three ways: drained, lost, or cancelled by the broker.
+func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
+	s := newSession(r, ch)
+	in, cancels, err := s.subscribe(ctx)
+	if err != nil {
+		s.end(err)
+		return err
+	}
+	r.subscribed(s)
+	ch.Ready()
+	go s.settler() // ends before serve, or linger, does
+	for {
+		select {
+		case raw, ok := <-in:
+			if ok {
+				s.take(&raw)
+				continue
+			}
+		case <-ctx.Done():
+		}
+		break
+	}
+	select {
+	case <-cancels:
+		return r.cancelled(s)
+	default:
+	}
+	if r.ctx.Err() != nil && ch.Err() == nil {
+		return r.drained(s, in)
+	}
+	<-ch.Done() // the driver closes in a moment before it says so
+	s.end(ch.Err())
+	<-s.settlerDone
+	return ch.Err()
+}
+
+func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
+	r.unsubscribed(s, errors.New("draining"))
+	err := s.drain(in)
+	<-s.settlerDone
+	if err != nil {
+		return backoff.Permanent(err)
+	}
+	return context.Cause(r.ctx)
+}
+
+// cancelled leaves the channel to the handlers that still run on it.
+func (r *run) cancelled(s *session) error {
+	r.unsubscribed(s, errCancelled)
+	s.mu.Lock()
+	s.draining = true
+	s.noMultiple = true // overdue tags may be void
+	s.mu.Unlock()
+	s.ch.Keep()
+	r.lingers.Go(func() { s.linger(r.ctx) })
+	return reconnect.Missing(s.queue, errCancelled)
+}
+
+// take hands a delivery to the workers.
+func (s *session) take(raw *amqp.Delivery) {
+	s.run.dispatch(s.receive(raw))
+}
+
+// subscribe sets the session up: prefetch, what it owns, consume.
+func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan string, error) {
+	cfg := &s.run.cfg
+	prefetch := max(cfg.Prefetch, 0) // AMQP's 0 is unlimited
+	err := s.ch.Call(ctx, "set prefetch", func(raw *amqp.Channel) error { return raw.Qos(prefetch, 0, false) })
+	if err != nil {
+		return nil, nil, err
+	}
+	s.queue = cfg.Queue
+	if len(cfg.Declare.Exchanges)+len(cfg.Declare.Queues)+len(cfg.Declare.Bindings) > 0 {
+		var name string
+		err := s.ch.Call(ctx, "declare the subscription's topology", func(raw *amqp.Channel) (err error) {
+			name, err = declareOwn(ctx, raw, cfg.Declare)
+			return err
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		if s.queue == "" {
+			s.queue = name
+		}
+	}
+	args := amqp.Table{}
+	for k, v := range cfg.Arguments {
+		args[k] = v
+	}
+	if cfg.Priority != 0 {
+		args["x-priority"] = int64(cfg.Priority)
+	}
+	s.tag = "mqkit-" + uuid.NewString() // never one twice on a channel: the broker closes the connection
+	cancels := s.ch.Raw().NotifyCancel(make(chan string, 1))
+	var in <-chan amqp.Delivery
+	err = s.ch.Call(ctx, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
+		in, err = raw.Consume(s.queue, s.tag, false, cfg.Exclusive, false, false, args)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return in, cancels, nil
+}
+
+// declareOwn declares t, whose queue may have no name yet, and returns the name
+// that the broker gave it.
+func declareOwn(ctx context.Context, raw *amqp.Channel, t topology.Topology) (string, error) {
+	var given string
+	named := topology.Topology{Exchanges: t.Exchanges}
+	for _, q := range t.Queues {
+		if q.Name != "" {
+			named.Queues = append(named.Queues, q)
+			continue
+		}
+		declared, err := topology.DeclareQueue(ctx, raw, q)
+		if err != nil {
+			return "", err
+		}
+		given = declared.Name
+	}
+	for _, b := range t.Bindings {
+		if b.Queue == "" && b.ToExchange == "" {
+			b.Queue = given
+		}
+		named.Bindings = append(named.Bindings, b)
+	}
+	return given, topology.Declare(ctx, raw, named)
+}
+
+// deadLetters reports whether the queue is known to have a dead-letter exchange.
+func (c *Consumer) deadLetters() bool {
+	if c.cfg.DeadLetters {
+		return true
+	}
+	for _, t := range []topology.Topology{c.cfg.Declare, c.pool.Topology()} {
+		if q, ok := t.Queue(c.cfg.Queue); ok && q.DeadLetters() {
+			return true
+		}
+	}
+	return false
+}

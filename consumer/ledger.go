@@ -1,0 +1,110 @@
+package consumer
+
+// ledger knows what became of each delivery of one channel. Tags count from 1
+// without a gap, because a session's channel has one subscription and no get.
+// It is a plain value; session.mu guards it.
+type ledger struct {
+	base    uint64 // tag of entries[0]
+	entries []entry
+	singles []write // verdicts other than ack that are not written yet
+	acks    int     // acks that are not written yet
+	open    int     // deliveries without a verdict
+}
+
+type entry struct {
+	verdict verdict
+	written bool
+}
+
+// write is one settlement as it goes onto the wire.
+type write struct {
+	tag      uint64
+	verdict  verdict
+	multiple bool
+	covers   int // deliveries settled by it
+}
+
+// add notes a delivery.
+func (l *ledger) add(tag uint64) {
+	if len(l.entries) == 0 {
+		l.base = tag
+	}
+	l.entries = append(l.entries, entry{})
+	l.open++
+}
+
+// settle notes a verdict and reports whether it is the first.
+func (l *ledger) settle(tag uint64, v verdict) bool {
+	if tag < l.base || tag-l.base >= uint64(len(l.entries)) {
+		return false // written and forgotten
+	}
+	e := &l.entries[tag-l.base]
+	if e.verdict != undecided {
+		return false
+	}
+	e.verdict = v
+	l.open--
+	if v == ack {
+		l.acks++
+	} else {
+		l.singles = append(l.singles, write{tag: tag, verdict: v, covers: 1})
+	}
+	return true
+}
+
+// settled reports whether tag has its verdict.
+func (l *ledger) settled(tag uint64) bool {
+	return tag < l.base || l.entries[tag-l.base].verdict != undecided
+}
+
+// pending is how many verdicts wait to be written.
+func (l *ledger) pending() int { return len(l.singles) + l.acks }
+
+// unwritten is how many deliveries the broker counts as not settled.
+func (l *ledger) unwritten() int { return l.open + l.pending() }
+
+// flush appends to ws what is to be written now, and counts it as written.
+//
+// Verdicts other than ack come first, each on its own. Then one ack, multiple
+// if it is for several, covers the prefix in which everything is finished. Its
+// tag is the highest there that is itself acked and not written: RabbitMQ
+// answers 406 for a tag that it no longer holds, and then acks nothing; that the
+// prefix has rejected ones among it, written before, does no harm. What is acked
+// beyond an unfinished delivery is acked on its own, so that nothing finished
+// waits for what is not. With noMultiple each ack goes on its own.
+func (l *ledger) flush(ws []write, noMultiple bool) []write {
+	for _, w := range l.singles {
+		l.entries[w.tag-l.base].written = true
+		ws = append(ws, w)
+	}
+	l.singles = l.singles[:0]
+
+	prefix, last, count := 0, -1, 0
+	for prefix < len(l.entries) && l.entries[prefix].verdict != undecided {
+		if e := &l.entries[prefix]; !e.written {
+			if noMultiple {
+				ws = append(ws, write{tag: l.base + uint64(prefix), verdict: ack, covers: 1})
+				l.acks--
+			} else {
+				last = prefix
+				count++
+			}
+			e.written = true
+		}
+		prefix++
+	}
+	if count > 0 {
+		ws = append(ws, write{tag: l.base + uint64(last), verdict: ack, multiple: count > 1, covers: count})
+		l.acks -= count
+	}
+	for i := prefix; l.acks > 0 && i < len(l.entries); i++ {
+		if e := &l.entries[i]; e.verdict == ack && !e.written {
+			ws = append(ws, write{tag: l.base + uint64(i), verdict: ack, covers: 1})
+			e.written = true
+			l.acks--
+		}
+	}
+	l.base += uint64(prefix)
+	l.entries = append(l.entries[:0], l.entries[prefix:]...)
+	return ws
+}

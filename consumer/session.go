@@ -1,0 +1,284 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// session is one subscription on one channel. Its tags, its ledger and its
+// settler end with it; handlers that still run then find it over.
+type session struct {
+	run   *run
+	ch    *reconnect.Channel
+	queue string
+	tag   string
+	since time.Time
+
+	// handlers is the ctx of the handlers of this session.
+	handlers context.Context
+	abort    context.CancelCauseFunc
+
+	wake        chan struct{} // capacity 1: the settler is to look
+	settlerDone chan struct{}
+
+	mu         sync.Mutex // guards what follows; held for no call and no write
+	ledger     ledger
+	paused     map[*Delivery]*time.Timer // failed, released when the timer fires
+	queued     map[*Delivery]struct{}    // no handler has begun
+	handling   int
+	first      time.Time // when the oldest unwritten verdict was given
+	over       bool      // nothing can be settled any more
+	draining   bool      // verdicts are written at once
+	noMultiple bool      // some tags may be void: ack one by one
+	ending     bool      // the settler writes what there is and ends
+	quiet      chan struct{}
+}
+
+func newSession(r *run, ch *reconnect.Channel) *session {
+	s := &session{
+		run:         r,
+		ch:          ch,
+		since:       time.Now(),
+		wake:        make(chan struct{}, 1),
+		settlerDone: make(chan struct{}),
+		paused:      map[*Delivery]*time.Timer{},
+		queued:      map[*Delivery]struct{}{},
+	}
+	s.handlers, s.abort = context.WithCancelCause(context.WithoutCancel(r.ctx))
+	return s
+}
+
+// receive notes a delivery that no handler has begun.
+func (s *session) receive(raw *amqp.Delivery) *Delivery {
+	d := newDelivery(s, raw)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ledger.add(d.Tag)
+	s.queued[d] = struct{}{}
+	return d
+}
+
+// begin reports whether a worker may handle d: its session is not over and it
+// was not released meanwhile.
+func (s *session) begin(d *Delivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.queued[d]; !ok || s.over {
+		return false
+	}
+	delete(s.queued, d)
+	s.handling++
+	return true
+}
+
+// finish notes that d's handler has returned; v is undecided if the handler has
+// settled it already.
+func (s *session) finish(d *Delivery, v verdict) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handling--
+	if v != undecided {
+		_ = s.settleLocked(d, v)
+	}
+	s.noticeLocked()
+}
+
+// pause has d released after a while.
+func (s *session) pause(d *Delivery, wait time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.handling--
+	switch {
+	case s.over || s.ledger.settled(d.Tag):
+	case s.draining:
+		_ = s.settleLocked(d, release)
+	default:
+		s.paused[d] = time.AfterFunc(wait, func() { _ = s.settle(d, release) })
+	}
+	s.noticeLocked()
+}
+
+// settle takes a verdict; the settler writes it.
+func (s *session) settle(d *Delivery, v verdict) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.settleLocked(d, v); err != nil {
+		return err
+	}
+	s.noticeLocked()
+	return nil
+}
+
+func (s *session) settleLocked(d *Delivery, v verdict) error {
+	if s.over {
+		return fmt.Errorf("%s: %w", v, ErrStale)
+	}
+	if s.ledger.pending() == 0 {
+		s.first = time.Now()
+	}
+	if !s.ledger.settle(d.Tag, v) {
+		return fmt.Errorf("%s: %w", v, ErrSettled)
+	}
+	delete(s.queued, d)
+	if t := s.paused[d]; t != nil {
+		t.Stop()
+		delete(s.paused, d)
+	}
+	return nil
+}
+
+// noticeLocked wakes the settler when there is something for it, and whoever
+// waits for the handlers when there are none.
+func (s *session) noticeLocked() {
+	if s.quiet != nil && s.handling == 0 && len(s.queued) == 0 {
+		close(s.quiet)
+		s.quiet = nil
+	}
+	// The first wakes it to set its timer, a full one to write at once.
+	if n := s.ledger.pending(); n > 0 && (n == 1 || s.dueLocked()) {
+		s.wakeSettler()
+	}
+}
+
+func (s *session) wakeSettler() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// dueLocked reports whether what is pending is to be written at once: nothing
+// is being handled or waits for a handler, so nothing more can come to share
+// the ack; or so much is finished that the broker may run out of prefetch.
+func (s *session) dueLocked() bool {
+	idle := s.handling == 0 && len(s.queued) == 0
+	full := s.run.cfg.Prefetch > 0 && 2*s.ledger.pending() >= s.run.cfg.Prefetch
+	return idle || full || s.draining || s.ending
+}
+
+// settler is the one goroutine that writes verdicts. It ends with the session's
+// channel or when finishSettling is called.
+func (s *session) settler() {
+	defer close(s.settlerDone)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var ws []write
+	for {
+		s.mu.Lock()
+		var wait time.Duration
+		ws = ws[:0]
+		if n := s.ledger.pending(); n > 0 {
+			if wait = time.Until(s.first.Add(s.run.cfg.FlushInterval)); wait <= 0 || s.dueLocked() {
+				ws, wait = s.ledger.flush(ws, s.noMultiple), 0
+			}
+		}
+		ending := s.ending
+		s.mu.Unlock()
+		if len(ws) > 0 {
+			if err := s.write(ws); err != nil {
+				return
+			}
+			continue // there may be more already
+		}
+		if ending {
+			return
+		}
+		if wait <= 0 {
+			wait = time.Hour
+		}
+		timer.Reset(wait)
+		select {
+		case <-s.wake:
+		case <-timer.C:
+		case <-s.ch.Done():
+			return
+		}
+	}
+}
+
+// write hands verdicts to the driver. An error means that the channel is over;
+// anything else that fails has its connection given up.
+func (s *session) write(ws []write) error {
+	ctx := context.Background() // Room ends with the connection
+	for _, w := range ws {
+		if err := s.ch.Room(ctx); err != nil {
+			return err
+		}
+		var err error
+		switch w.verdict {
+		case ack:
+			err = s.ch.Raw().Ack(w.tag, w.multiple)
+		case reject:
+			err = s.ch.Raw().Reject(w.tag, false)
+		case requeue:
+			err = s.ch.Raw().Reject(w.tag, true)
+		case release:
+			err = s.ch.Raw().Nack(w.tag, false, true)
+		}
+		if err != nil {
+			if !s.ch.Raw().IsClosed() {
+				s.ch.Drop(fmt.Errorf("settle: %w", err))
+			}
+			return err
+		}
+		s.run.count(w)
+	}
+	return nil
+}
+
+// finishSettling has the settler write what there is and waits for it.
+func (s *session) finishSettling() {
+	s.mu.Lock()
+	s.ending = true
+	s.mu.Unlock()
+	s.wakeSettler()
+	<-s.settlerDone
+}
+
+// end makes the session over: handlers that still run are told by their ctx, and
+// nothing can be settled any more.
+func (s *session) end(cause error) {
+	s.mu.Lock()
+	s.over = true
+	clear(s.queued)
+	for d, t := range s.paused {
+		t.Stop()
+		delete(s.paused, d)
+	}
+	if s.quiet != nil {
+		close(s.quiet)
+		s.quiet = nil
+	}
+	s.mu.Unlock()
+	s.abort(fmt.Errorf("%w: %w", ErrStale, cause))
+}
+
+// settledAll returns a channel that is closed when no handler runs and no
+// delivery waits for one, or the session is over.
+func (s *session) settledAll() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := make(chan struct{})
+	if s.over || s.handling == 0 && len(s.queued) == 0 {
+		close(q)
+		return q
+	}
+	s.quiet = q
+	return q
+}
+
+// counts for Status.
+func (s *session) counts() (handling, waiting, paused int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.handling, len(s.queued), len(s.paused)
+}
+
+var errCancelled = errors.New("the broker cancelled the subscription: its queue was deleted, the queue's node is gone, or a delivery stayed unsettled for too long")

@@ -1,0 +1,163 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// Status is how a consumer is, for a readiness probe.
+type Status struct {
+	// Subscribed: the broker has confirmed the subscription of the present
+	// session and something has arrived from it within two heartbeats.
+	Subscribed bool
+
+	// Queue is what is consumed, with the server-given name of the present
+	// session.
+	Queue string
+
+	// Cause is why it is not subscribed, nil if it is.
+	Cause error
+
+	// Since is when it was subscribed, or ceased to be.
+	Since time.Time
+
+	Handling int // handlers that run
+	Waiting  int // deliveries that no handler has begun
+	Paused   int // failed deliveries that wait to be given back
+
+	Sessions    int // subscriptions so far
+	Acked       uint64
+	Rejected    uint64
+	Requeued    uint64
+	Released    uint64
+	Failures    uint64 // errors and panics of handlers
+	LastFailure error
+}
+
+// String is one line for people.
+func (s Status) String() string {
+	if s.Subscribed {
+		return fmt.Sprintf("subscribed to %q since %s", s.Queue, s.Since.Format(time.RFC3339))
+	}
+	return fmt.Sprintf("not subscribed to %q since %s: %v", s.Queue, s.Since.Format(time.RFC3339), s.Cause)
+}
+
+// Status says whether the consumer is subscribed, else why not, and counts.
+func (c *Consumer) Status() Status {
+	c.mu.Lock()
+	r := c.run
+	c.mu.Unlock()
+	if r == nil {
+		return Status{Queue: c.cfg.Queue, Cause: errors.New("Run was not called yet")}
+	}
+	return r.status()
+}
+
+func (r *run) status() Status {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	st := Status{
+		Queue:       r.cfg.Queue,
+		Cause:       r.cause,
+		Since:       r.since,
+		Sessions:    r.sessions,
+		Acked:       r.settled[ack],
+		Rejected:    r.settled[reject],
+		Requeued:    r.settled[requeue],
+		Released:    r.settled[release],
+		Failures:    r.failures,
+		LastFailure: r.lastFailure,
+		Handling:    int(r.active.Load()),
+	}
+	s := r.session
+	if s == nil {
+		if conn := r.c.pool.Status(reconnect.Consuming); r.running && conn.State != reconnect.Connected && conn.State != reconnect.Blocked && conn.Cause != nil {
+			st.Cause = fmt.Errorf("the consuming connection is %s: %w", conn.State, conn.Cause)
+		}
+		return st
+	}
+	st.Queue = s.queue
+	_, st.Waiting, st.Paused = s.counts()
+	switch quiet := s.ch.Quiet(); {
+	case s.ch.Err() != nil:
+		st.Cause = s.ch.Err()
+	case s.ch.Heartbeat() > 0 && quiet >= 2*s.ch.Heartbeat():
+		st.Cause = fmt.Errorf("nothing has arrived for %v", quiet.Round(time.Millisecond))
+	default:
+		st.Subscribed, st.Cause = true, nil
+	}
+	return st
+}
+
+func (r *run) subscribed(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.session, r.cause, r.since = s, nil, time.Now()
+	r.sessions++
+}
+
+func (r *run) unsubscribed(s *session, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.session == s || r.session == nil {
+		r.session, r.cause, r.since = nil, cause, time.Now()
+	}
+}
+
+// sessionEnded is told by pool.Run of each session that is followed by another.
+func (r *run) sessionEnded(err error) {
+	r.mu.Lock()
+	if r.session != nil || r.cause == nil {
+		r.since = time.Now()
+	}
+	r.session, r.cause = nil, err
+	r.mu.Unlock()
+	r.cfg.Logger.Warn("not subscribed", "queue", r.cfg.Queue, "cause", err)
+}
+
+func (r *run) isRunning() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.running
+}
+
+func (r *run) count(w write) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.settled[w.verdict] += uint64(w.covers)
+}
+
+func (r *run) succeeded() {
+	if r.trouble.Load() {
+		r.mu.Lock()
+		r.inARow = 0
+		r.trouble.Store(false)
+		r.mu.Unlock()
+	}
+}
+
+// failed counts a failure and returns how long its delivery is held back.
+func (r *run) failed(err error) time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failures++
+	r.lastFailure = err
+	r.inARow++
+	r.trouble.Store(true)
+	return pauseAfter(r.inARow)
+}
+
+func (r *run) left(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.releasedAt += n
+}
+
+func (r *run) releasedLate() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.releasedAt
+}

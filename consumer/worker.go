@@ -1,0 +1,172 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// lane is what one worker, or all of them together, has to do, in order.
+type lane struct {
+	mu     sync.Mutex
+	some   sync.Cond
+	list   []*Delivery
+	head   int
+	closed bool
+}
+
+func newLane() *lane {
+	l := &lane{}
+	l.some.L = &l.mu
+	return l
+}
+
+func (l *lane) push(d *Delivery) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = append(l.list, d)
+	l.some.Signal()
+}
+
+// pop waits for the next delivery; nil when the lane is closed.
+func (l *lane) pop() *Delivery {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.head == len(l.list) && !l.closed {
+		l.some.Wait()
+	}
+	if l.closed {
+		return nil
+	}
+	d := l.list[l.head]
+	l.list[l.head] = nil
+	l.head++
+	if l.head == len(l.list) {
+		l.list, l.head = l.list[:0], 0
+	} else if l.head >= 1024 && l.head*2 >= len(l.list) {
+		n := copy(l.list, l.list[l.head:])
+		clear(l.list[n:])
+		l.list, l.head = l.list[:n], 0
+	}
+	return d
+}
+
+func (l *lane) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	l.some.Broadcast()
+}
+
+// startWorkers starts the workers of a run. They outlive sessions: a handler
+// that still runs for a lost one holds its worker, so that never more than
+// Config.Workers run.
+func (r *run) startWorkers() {
+	n := 1
+	if r.cfg.OrderBy != nil {
+		n = r.cfg.Workers
+	}
+	for range n {
+		r.lanes = append(r.lanes, newLane())
+	}
+	r.seed = maphash.MakeSeed()
+	for i := range r.cfg.Workers {
+		l := r.lanes[i%n]
+		r.workers.Go(func() { r.work(l) })
+	}
+}
+
+// dispatch gives d to a worker.
+func (r *run) dispatch(d *Delivery) {
+	if r.cfg.OrderBy == nil {
+		r.lanes[0].push(d)
+		return
+	}
+	key := maphash.String(r.seed, r.cfg.OrderBy(d))
+	r.lanes[key%uint64(len(r.lanes))].push(d)
+}
+
+// work is one worker. A handler that ends its goroutine (runtime.Goexit) ends
+// only that: another worker takes its place.
+func (r *run) work(l *lane) {
+	returned := false
+	defer func() {
+		if !returned {
+			r.workers.Go(func() { r.work(l) })
+		}
+	}()
+	for {
+		d := l.pop()
+		if d == nil {
+			returned = true
+			return
+		}
+		if d.session.begin(d) {
+			r.handle(d)
+		}
+	}
+}
+
+var errGoexit = errors.New("the handler ended its goroutine")
+
+// handle runs the handler and settles d by what it returns.
+func (r *run) handle(d *Delivery) {
+	err := errGoexit
+	panicked := false
+	var stack []byte
+	r.active.Add(1)
+	defer func() {
+		r.active.Add(-1)
+		if p := recover(); p != nil {
+			panicked, stack = true, debug.Stack()
+			err = fmt.Errorf("panic: %v", p)
+		}
+		r.settle(d, err, panicked, stack)
+	}()
+	err = r.handler(d.session.handlers, d)
+}
+
+func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) {
+	s := d.session
+	if err == nil {
+		r.succeeded()
+		s.finish(d, ack)
+		return
+	}
+	var chosen *decision
+	if !panicked && errors.As(err, &chosen) {
+		r.cfg.Logger.Debug("delivery settled by its handler", "verdict", chosen.verdict.String(), "message", d.MessageID, "reason", err)
+		s.finish(d, chosen.verdict)
+		return
+	}
+	if s.handlers.Err() != nil && errors.Is(err, context.Canceled) {
+		s.finish(d, undecided) // stopped because it was for nothing
+		return
+	}
+	wait := r.failed(err)
+	attrs := []any{"queue", d.Queue, "message", d.MessageID, "error", err}
+	if panicked {
+		attrs = append(attrs, "stack", string(stack))
+		r.cfg.Logger.Error("handler panicked", attrs...)
+	} else {
+		r.cfg.Logger.Warn("handler failed", attrs...)
+	}
+	if errors.Is(err, ErrUndecodable) && r.deadLetters {
+		s.finish(d, reject)
+		return
+	}
+	s.pause(d, wait)
+}
+
+// pauseAfter is how long what failed is held back after n failures in a row.
+func pauseAfter(n int) time.Duration {
+	d := pauseFirst
+	for ; n > 1 && d < pauseLongest; n-- {
+		d *= 2
+	}
+	return min(d, pauseLongest)
+}

@@ -1,0 +1,53 @@
+package producer
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+)
+
+const (
+	defaultMaxInFlight      = 1000
+	defaultMaxInFlightBytes = 64 << 20
+)
+
+// Config bounds a producer. Its zero value works.
+type Config struct {
+	// MaxInFlight is how many messages may be admitted and not have the
+	// broker's verdict yet; further publishes wait. Defaults to 1000.
+	MaxInFlight int
+
+	// MaxInFlightBytes bounds the same in bytes of body and headers. A larger
+	// message is let through alone. Defaults to 64 MiB.
+	MaxInFlightBytes int
+
+	// Logger gets sessions that ended at Warn, the rest at Debug. Defaults to
+	// none.
+	Logger *slog.Logger
+}
+
+func (cfg Config) withDefaults() (Config, error) {
+	var faults []error
+	for _, n := range []struct {
+		name string
+		v    *int
+		or   int
+	}{
+		{"MaxInFlight", &cfg.MaxInFlight, defaultMaxInFlight},
+		{"MaxInFlightBytes", &cfg.MaxInFlightBytes, defaultMaxInFlightBytes},
+	} {
+		switch {
+		case *n.v < 0:
+			faults = append(faults, fmt.Errorf("%s is %d: must not be negative", n.name, *n.v))
+		case *n.v == 0:
+			*n.v = n.or
+		}
+	}
+	if len(faults) > 0 {
+		return cfg, fmt.Errorf("invalid producer configuration: %w", errors.Join(faults...))
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, nil
+}

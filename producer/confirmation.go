@@ -1,0 +1,106 @@
+package producer
+
+import (
+	"context"
+	"fmt"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// place is where a message is on its way.
+type place uint8
+
+const (
+	admitting place = iota // waits for room in the in-flight bound
+	queued                 // waits for its turn to be sent
+	sent                   // handed to the driver, or being handed
+	settled                // its slot is free again
+)
+
+// Confirmation is a message on its way and, in the end, its verdict. Its
+// methods may be called from any goroutine.
+type Confirmation struct {
+	p          *Producer
+	exchange   string
+	routingKey string
+	mandatory  bool
+	pub        amqp.Publishing
+	headerSize int
+	size       int // what it counts against MaxInFlightBytes
+
+	done chan struct{}
+	err  error // valid once done is closed
+
+	// Guarded by p.mu.
+	place       place
+	told        bool // done is closed
+	maybeStored bool // a session was lost after bytes of it may have left
+	suspect     bool // one of those a channel exception may have been about
+	sendings    int
+	admitted    chan struct{} // closed when it is taken in; nil if it need not wait
+
+	// Of the present session, guarded by p.mu.
+	deferred *amqp.DeferredConfirmation // nil while it is being handed over
+	mark     uint64                     // bytes that the connection had accepted before it
+	wireID   string                     // what tells its return
+	private  bool                       // it carries the correlation header
+	returned *ReturnedError
+	cleared  bool // the broker has processed it without an exception
+}
+
+// MessageID returns the id under which the message is published.
+func (c *Confirmation) MessageID() string { return c.pub.MessageId }
+
+// Done is closed when the message has its verdict.
+func (c *Confirmation) Done() <-chan struct{} { return c.done }
+
+// Err is nil until Done is closed, and after it if the message was confirmed;
+// else a *PublishError.
+func (c *Confirmation) Err() error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// Wait waits for the verdict, at most until ctx ends. The end of ctx decides
+// nothing: Wait then returns the ctx's error and the message is still on its
+// way. (Publish is what gives a message up with its ctx.)
+func (c *Confirmation) Wait(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return c.err
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the verdict of message %s: %w", c.pub.MessageId, context.Cause(ctx))
+	}
+}
+
+// tellLocked gives the message its verdict, once.
+func (c *Confirmation) tellLocked(v Verdict, err error) {
+	if c.told {
+		return
+	}
+	c.told = true
+	c.p.stats.count(v)
+	if v != Confirmed {
+		c.err = &PublishError{MessageID: c.pub.MessageId, Verdict: v, MaybeStored: c.maybeStored, Err: err}
+	}
+	close(c.done)
+}
+
+// giveUpLocked tells a message that will not be sent any more what is known of it.
+func (c *Confirmation) giveUpLocked(cause error) {
+	if c.maybeStored || c.place == sent {
+		c.maybeStored = true
+		c.tellLocked(Unknown, fmt.Errorf("%w: %w", ErrUnconfirmed, cause))
+		return
+	}
+	c.tellLocked(NotSent, fmt.Errorf("%w: %w", ErrNotSent, cause))
+}

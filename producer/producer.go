@@ -1,0 +1,273 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// Producer publishes messages and knows the fate of each. All methods may be
+// called from any goroutine; the messages of one goroutine are sent in the order
+// of its calls.
+type Producer struct {
+	pool    *reconnect.Pool
+	cfg     Config
+	stats   stats
+	frame   atomic.Int64 // frame_max of the last connection
+	cancel  context.CancelCauseFunc
+	ended   chan struct{} // closed when the sequencer has ended
+	forget  func()        // takes Close off the pool's list
+	closing sync.Once
+	work    chan struct{} // capacity 1: there is something to send
+
+	// mu guards what follows. It is taken on the driver's reader goroutine, so
+	// it is held for no call that could wait.
+	mu       sync.Mutex
+	queue    fifo            // what is to be sent, in order
+	waiting  []*Confirmation // for room in the bound, in order
+	inFlight int             // messages that hold a place in the bound
+	bytes    int
+	session  *session // the present one
+	over     error    // why nothing is accepted any more
+	idle     chan struct{}
+}
+
+// New starts a producer on pool. It has to be closed, by its own Close or with
+// the pool.
+func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	p := &Producer{
+		pool:   pool,
+		cfg:    cfg,
+		cancel: cancel,
+		ended:  make(chan struct{}),
+		work:   make(chan struct{}, 1),
+	}
+	p.frame.Store(defaultFrameMax)
+	p.forget = pool.OnClose(reconnect.Publishing, p.Close)
+	go p.run(ctx)
+	return p, nil
+}
+
+// run is the sequencer's goroutine, session after session.
+func (p *Producer) run(ctx context.Context) {
+	defer close(p.ended)
+	err := p.pool.Run(ctx, reconnect.Publishing, p.serve, func(err error) {
+		p.cfg.Logger.Warn("publishing session ended", "error", err)
+	})
+	if err == nil {
+		err = ErrClosed
+	}
+	p.finish(err)
+}
+
+// Publish sends m and waits for its verdict. Nil means: the broker has
+// confirmed it and, unless m.AllowUnroutable, routed it to a queue. While the
+// connection is lost or blocked Publish waits as long as ctx allows, with a ctx
+// that never ends for ever.
+//
+// When ctx ends first, the message is given up: if none of it was handed to the
+// connection the error wraps ErrNotSent, otherwise ErrUnconfirmed, and it is
+// never written again. Every error is a *PublishError; see Verdict for what
+// each means, and SafeToRetry.
+func (p *Producer) Publish(ctx context.Context, m Message) error {
+	c, err := p.PublishAsync(ctx, m)
+	if err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return c.err
+	default:
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+		p.withdraw(c, p.why(ctx))
+		<-c.done
+		return c.err
+	}
+}
+
+// PublishAsync sends m without waiting for its verdict, which the Confirmation
+// tells. ctx bounds only the wait for room in the in-flight bound; when it ends
+// first, or m breaks a rule, the error is a *PublishError and there is no
+// Confirmation.
+func (p *Producer) PublishAsync(ctx context.Context, m Message) (*Confirmation, error) {
+	if m.MessageID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return nil, p.reject(m, NotSent, fmt.Errorf("%w: make a message id: %w", ErrNotSent, err))
+		}
+		m.MessageID = id.String()
+	}
+	headers, headerSize, err := check(&m)
+	if err == nil && headerSize > int(p.frame.Load()) {
+		err = headerTooLarge(headerSize, int(p.frame.Load()))
+	}
+	if err != nil {
+		return nil, p.reject(m, Refused, err)
+	}
+	c := &Confirmation{
+		p:          p,
+		exchange:   m.Exchange,
+		routingKey: m.RoutingKey,
+		mandatory:  !m.AllowUnroutable,
+		pub:        m.publishing(headers),
+		headerSize: headerSize,
+		size:       len(m.Body) + headerSize,
+		done:       make(chan struct{}),
+	}
+	if err := p.admit(ctx, c); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// reject counts a message that never got a Confirmation.
+func (p *Producer) reject(m Message, v Verdict, err error) error {
+	p.stats.accepted.Add(1)
+	p.stats.count(v)
+	return &PublishError{MessageID: m.MessageID, Verdict: v, Err: err}
+}
+
+// Flush waits until every message accepted before it has its verdict, whatever
+// that is, at most until ctx ends.
+func (p *Producer) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	open := p.openLocked()
+	p.mu.Unlock()
+	for i, c := range open {
+		select {
+		case <-c.done:
+		case <-ctx.Done():
+			left := 0
+			for _, c := range open[i:] {
+				if c.Err() == nil && !isDone(c.done) {
+					left++
+				}
+			}
+			if left > 0 {
+				return fmt.Errorf("flush: %d messages have no verdict yet: %w", left, p.why(ctx))
+			}
+		}
+	}
+	return nil
+}
+
+func isDone(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// UnresolvedError is returned by a Close whose ctx ended: so many messages got
+// the verdict NotSent, so many Unknown. Each one's own Confirmation or Publish
+// tells which.
+type UnresolvedError struct {
+	NotSent int
+	Unknown int
+	Cause   error
+}
+
+func (e *UnresolvedError) Error() string {
+	return fmt.Sprintf("close producer: %d messages were not sent, %d were sent but not confirmed: %v", e.NotSent, e.Unknown, e.Cause)
+}
+
+// Unwrap returns why Close waited no longer.
+func (e *UnresolvedError) Unwrap() error { return e.Cause }
+
+// Close takes no more messages, waits until those accepted have their verdicts,
+// and ends the producer. When ctx ends first, the rest get NotSent or Unknown
+// and the error is an *UnresolvedError. Further calls wait for the end and
+// return nil.
+func (p *Producer) Close(ctx context.Context) error {
+	var err error
+	p.closing.Do(func() {
+		p.forget()
+		p.mu.Lock()
+		if p.over == nil {
+			p.over = ErrClosed
+		}
+		p.refuseWaitingLocked(ErrClosed)
+		idle := make(chan struct{})
+		if p.inFlight == 0 {
+			close(idle)
+		} else {
+			p.idle = idle
+		}
+		p.mu.Unlock()
+		select {
+		case <-idle:
+		case <-p.ended:
+		case <-ctx.Done():
+			err = p.abandon(p.why(ctx))
+		}
+		p.cancel(ErrClosed)
+	})
+	<-p.ended
+	return err
+}
+
+// abandon gives every open message up and says how many there were of each
+// verdict.
+func (p *Producer) abandon(cause error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	e := &UnresolvedError{Cause: cause}
+	for _, c := range p.openLocked() {
+		c.giveUpLocked(cause)
+		if VerdictOf(c.err) == NotSent {
+			e.NotSent++
+		} else {
+			e.Unknown++
+		}
+	}
+	if e.NotSent+e.Unknown == 0 {
+		return nil
+	}
+	return e
+}
+
+// finish ends everything that is open when the sequencer has ended.
+func (p *Producer) finish(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over == nil {
+		p.over = fmt.Errorf("%w: %w", ErrClosed, cause)
+	}
+	p.refuseWaitingLocked(p.over)
+	for _, c := range p.openLocked() {
+		c.giveUpLocked(cause)
+		p.settleLocked(c)
+	}
+}
+
+// why is the reason that ctx gives, with what keeps the connection, if anything
+// does.
+func (p *Producer) why(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if s := p.pool.Status(reconnect.Publishing); s.State != reconnect.Connected {
+		if s.Cause != nil {
+			return fmt.Errorf("%w: the publishing connection is %s (%w)", cause, s.State, s.Cause)
+		}
+		return fmt.Errorf("%w: the publishing connection is %s", cause, s.State)
+	}
+	return cause
+}
+
+var errSuspects = errors.New("the broker closed the channel for one of several messages")

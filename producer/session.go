@@ -1,0 +1,263 @@
+package producer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// correlationHeader tells the return of a message whose MessageID is in flight
+// more than once; a return carries no number. Consumers and tools strip it.
+const correlationHeader = "x-mqkit-correlation"
+
+// session is one life of one channel in confirm mode. Its confirm numbers, its
+// returns and its window end with it.
+type session struct {
+	p       *Producer
+	ch      *reconnect.Channel
+	returns chan amqp.Return
+
+	// Guarded by p.mu.
+	window   window
+	byID     map[string]*Confirmation // what is unresolved, by what tells its return
+	serial   uint64                   // of the last private correlation id
+	swept    time.Time                // when the whole window was last looked through
+	sweep    *time.Timer              // has it looked through again
+	armed    bool                     // sweep is
+	ready    []int                    // scratch of settleLocked
+	over     bool
+	progress bool // a message got its verdict here
+}
+
+// serve is the session function: it sets the channel up and sends what is
+// queued, one after the other, until the session or the producer ends.
+func (p *Producer) serve(ctx context.Context, ch *reconnect.Channel) error {
+	s := &session{
+		p:  p,
+		ch: ch,
+		// Holds a return for every message that can be in flight: the driver
+		// drops one that finds no room for 5 s, and its reader waits so long.
+		returns: ch.Raw().NotifyReturn(make(chan amqp.Return, p.cfg.MaxInFlight+1)),
+		byID:    map[string]*Confirmation{},
+	}
+	if err := ch.Call(ctx, "switch confirms on", func(raw *amqp.Channel) error { return raw.Confirm(false) }); err != nil {
+		return err
+	}
+	if n := ch.FrameMax(); n > 0 {
+		p.frame.Store(int64(n))
+	}
+	p.mu.Lock()
+	p.session = s
+	p.mu.Unlock()
+	ch.OnBarrier(s.resolve)
+	ch.Ready()
+	return s.end(s.send(ctx))
+}
+
+// send is the sequencer: the only code that publishes.
+func (s *session) send(ctx context.Context) error {
+	for {
+		if err := s.clear(ctx); err != nil {
+			return err
+		}
+		c := s.take()
+		if c == nil {
+			select {
+			case <-s.p.work:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			continue
+		}
+		if err := s.publish(c); err != nil {
+			return err
+		}
+		if c.suspect {
+			if err := s.exonerate(ctx, c); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// clear waits until the connection takes publishes: not blocked, and with room
+// for what was written before.
+func (s *session) clear(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if blocked, unblocked := s.ch.Blocked(); blocked {
+		select {
+		case <-unblocked:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return s.ch.Room(ctx)
+}
+
+// take makes the head of the queue part of the window, before the driver hears of
+// it: its return and its confirm may come while it is still being handed over.
+func (s *session) take() *Confirmation {
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		c := p.queue.pop()
+		if c == nil {
+			return nil
+		}
+		if err := fits(c.headerSize, s.ch); err != nil {
+			c.tellLocked(Refused, err)
+			p.settleLocked(c)
+			continue
+		}
+		c.place = sent
+		c.sendings++
+		if c.sendings > 1 {
+			p.stats.republished.Add(1)
+		}
+		c.deferred, c.returned, c.cleared = nil, nil, false
+		c.mark = s.ch.Accepted()
+		s.correlateLocked(c)
+		s.window.push(c)
+		return c
+	}
+}
+
+// correlateLocked chooses by what c's return will be told: its MessageID, or a private
+// header if that id is in flight already.
+func (s *session) correlateLocked(c *Confirmation) {
+	if !c.mandatory {
+		return
+	}
+	c.wireID = "m" + c.pub.MessageId
+	if c.private {
+		delete(c.pub.Headers, correlationHeader)
+		c.private = false
+	}
+	if _, twice := s.byID[c.wireID]; twice {
+		s.serial++
+		id := strconv.FormatUint(s.serial, 10)
+		if c.pub.Headers == nil {
+			c.pub.Headers = amqp.Table{}
+		}
+		c.pub.Headers[correlationHeader] = id
+		c.private = true
+		c.wireID = "c" + id
+	}
+	s.byID[c.wireID] = c
+}
+
+// publish hands c to the driver. An error of it proves nothing about what has
+// left, and the driver has taken back the number: the connection is given up.
+func (s *session) publish(c *Confirmation) error {
+	deferred, err := s.ch.Raw().PublishWithDeferredConfirm(c.exchange, c.routingKey, c.mandatory, false, c.pub)
+	if err != nil {
+		if !s.ch.Raw().IsClosed() {
+			s.ch.Drop(fmt.Errorf("publish: %w", err))
+		}
+		<-s.ch.Done()
+		return s.ch.Err()
+	}
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	c.deferred = deferred
+	if isDone(deferred.Done()) {
+		s.resolveLocked() // the barrier may have been before
+	}
+	return nil
+}
+
+// exonerate waits until the broker has processed c, told by its answer to what
+// comes after c on this channel: an exception would have come first. That c is
+// confirmed need not be waited for, its queue may have no majority.
+func (s *session) exonerate(ctx context.Context, c *Confirmation) error {
+	err := s.ch.Call(ctx, "look for the refused message", func(raw *amqp.Channel) error { return raw.Qos(1, 0, false) })
+	if err != nil {
+		return err
+	}
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	c.suspect, c.cleared = false, true
+	return nil
+}
+
+// end takes stock when the session is over: what has its verdict is resolved,
+// what lost it goes back to the head of the queue, in its order.
+func (s *session) end(cause error) error {
+	// Until its connection is given up, what was handed over may still leave.
+	offered, final := s.ch.Offered()
+	p := s.p
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.resolveAllLocked()
+	s.over = true
+	p.session = nil
+	if s.sweep != nil {
+		s.sweep.Stop()
+	}
+	lost := s.window.entries()
+	exception := s.exception()
+	suspects := 0
+	for _, c := range lost {
+		if c != nil && !c.cleared {
+			suspects++
+		}
+	}
+	var again []*Confirmation
+	for _, c := range lost {
+		if c == nil {
+			continue
+		}
+		if exception != nil && !c.cleared {
+			if suspects == 1 {
+				c.suspect = false
+				c.tellLocked(Refused, &RefusedError{Reason: exception.Error(), Err: exception})
+				p.settleLocked(c)
+				s.progress = true
+				continue
+			}
+			c.suspect = true
+		}
+		if !final || c.mark < offered {
+			c.maybeStored = true
+		}
+		if c.told { // given up by its caller: not written again
+			p.settleLocked(c)
+			continue
+		}
+		c.place = queued
+		again = append(again, c)
+	}
+	p.queue.unshift(again)
+	if exception != nil && suspects > 1 {
+		cause = errors.Join(errSuspects, cause)
+		s.progress = true // next time they go one by one
+	}
+	if s.progress {
+		return fmt.Errorf("%w: %w", reconnect.Again, cause)
+	}
+	return cause
+}
+
+// exception is what the broker closed this channel for, if it was for a message:
+// the close names none.
+func (s *session) exception() *reconnect.BrokerError {
+	var told *reconnect.BrokerError
+	if !s.ch.Alone() || !errors.As(s.ch.Err(), &told) {
+		return nil
+	}
+	switch told.Code {
+	case amqp.AccessRefused, amqp.NotFound, amqp.PreconditionFailed:
+		return told
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,287 @@
+package reconnect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// Channel is one AMQP channel of one connection. It is never reopened: when it
+// or its connection ends, it is over, and so is everything that was said on it.
+type Channel struct {
+	raw  *amqp.Channel
+	life *life
+
+	turn chan struct{} // one RPC at a time: the driver does not pair answers with questions
+	done chan struct{} // closed when the channel is over
+
+	mu      sync.Mutex // guards what follows; held for no call
+	err     error      // why it is over
+	ready   bool
+	kept    bool
+	closed  bool // by us
+	removes []func()
+
+	alone atomic.Bool // it ended, but its connection did not
+}
+
+// channel opens a channel. A half-opened one is closed when its answer comes.
+func (lf *life) channel(ctx context.Context) (*Channel, error) {
+	c := &Channel{life: lf, turn: make(chan struct{}, 1), done: make(chan struct{})}
+	var raw *amqp.Channel
+	err := lf.call(ctx, "open channel", func() (err error) {
+		raw, err = lf.raw.Channel()
+		return err
+	}, func(abandoned bool) {
+		if abandoned && raw != nil {
+			_ = raw.Close() // nobody else has it, and the guard bounds nothing worse
+		}
+	})
+	if err != nil {
+		return nil, lf.explain(err)
+	}
+	c.raw = raw
+	closes := raw.NotifyClose(make(chan *amqp.Error, 1))
+	if !lf.link.pool.begin(func() { c.watch(closes) }) {
+		return nil, ErrClosed
+	}
+	return c, nil
+}
+
+// watch waits for the end of the channel and records why.
+func (c *Channel) watch(closes <-chan *amqp.Error) {
+	var err error
+	select {
+	case e, ok := <-closes:
+		switch {
+		case ok && e.Server && !c.life.raw.IsClosed():
+			err = asBrokerError(e)
+			c.alone.Store(true)
+		case ok:
+			err = c.life.reason(e)
+		default:
+			// Closed by us, or with its connection.
+			if err = c.life.conn.reason(); err == nil {
+				err = errChannelClosed
+			}
+		}
+	case <-c.life.conn.gone:
+		err = c.life.conn.reason()
+	}
+	c.mu.Lock()
+	c.err = fmt.Errorf("%w: %w", ErrLost, err)
+	removes := c.removes
+	c.removes = nil
+	c.mu.Unlock()
+	for _, remove := range removes {
+		remove()
+	}
+	close(c.done)
+}
+
+var errChannelClosed = errors.New("the channel was closed")
+
+// Raw is the driver's channel. What it offers of reconnection and of recovery
+// is never switched on. Calls that wait for an answer go through Call.
+func (c *Channel) Raw() *amqp.Channel { return c.raw }
+
+// Done is closed when the channel is over: closed by either side, or lost with
+// its connection.
+func (c *Channel) Done() <-chan struct{} { return c.done }
+
+// Err is nil while the channel is usable, else why it is not; it wraps ErrLost
+// and, if the broker closed the channel or the connection, a *BrokerError.
+func (c *Channel) Err() error {
+	select {
+	case <-c.done:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.err
+	default:
+		return nil
+	}
+}
+
+// Alone reports whether the broker ended this channel and left its connection
+// open: an exception raised by something done on this channel.
+func (c *Channel) Alone() bool { return c.alone.Load() }
+
+// Call runs f, in which the driver's calls that wait for an answer may be
+// made. One Call at a time runs on a channel; others wait for their turn. When
+// ctx ends, Call returns while f goes on; the channel is then closed as soon as f
+// has returned, so that nothing half done (a consumer, say) stays behind. When
+// the broker does not answer within Config.RPCTimeout, the connection is given
+// up. Errors say what was attempted and, if it was the broker's word, wrap a
+// *BrokerError.
+func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) error) error {
+	select {
+	case c.turn <- struct{}{}:
+	case <-c.done:
+		return fmt.Errorf("%s: %w", what, c.Err())
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	}
+	err := c.life.call(ctx, what, func() error { return f(c.raw) }, func(abandoned bool) {
+		<-c.turn
+		if abandoned {
+			_ = c.close(context.Background())
+		}
+	})
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() == nil && errors.Is(err, amqp.ErrClosed) {
+		// The driver only knows that it is closed; we know why.
+		<-c.done
+		return fmt.Errorf("%s: %w", what, c.Err())
+	}
+	return explain(what, err)
+}
+
+// explain puts the broker's own word in place of the driver's bare error.
+func explain(what string, err error) error {
+	if ae, ok := err.(*amqp.Error); ok && ae.Server { //nolint:errorlint // only the bare one: a wrapped one says more already
+		return fmt.Errorf("%s: %w", what, asBrokerError(ae))
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+// explain does the same for a connection's errors.
+func (lf *life) explain(err error) error {
+	if be := asBrokerError(err); be != nil {
+		return be
+	}
+	if cause := lf.conn.reason(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrLost, cause)
+	}
+	return err
+}
+
+// close ends the channel in its turn and waits for the broker's word that it
+// has. While the connection is blocked no answer can come, so nobody waits.
+func (c *Channel) close(ctx context.Context) error {
+	c.mu.Lock()
+	again := c.closed
+	c.closed = true
+	c.mu.Unlock()
+	if again || c.raw.IsClosed() {
+		return nil
+	}
+	closed := make(chan error, 1)
+	if !c.life.link.pool.begin(func() {
+		c.turn <- struct{}{} // the guard sees to it that every turn ends
+		closed <- c.life.call(context.Background(), "close channel", c.raw.Close, func(bool) { <-c.turn })
+	}) {
+		return nil
+	}
+	if blocked, _ := c.Blocked(); blocked {
+		return nil
+	}
+	select {
+	case err := <-closed:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("close channel: %w", context.Cause(ctx))
+	}
+}
+
+// Close ends the channel and waits, as long as ctx allows, for the broker's
+// word that it has: acks written before are then known to it.
+func (c *Channel) Close(ctx context.Context) error { return c.close(ctx) }
+
+// Ready tells that the session is fully set up. The first time counts as
+// success: from then on Run retries whatever happens.
+func (c *Channel) Ready() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ready = true
+}
+
+// Keep has Run leave the channel open when the session function returns; the
+// session has to Close it.
+func (c *Channel) Keep() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.kept = true
+}
+
+func (c *Channel) isReady() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ready
+}
+
+func (c *Channel) isKept() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.kept
+}
+
+// OnBarrier has f called by the driver's reader goroutine each time that
+// everything received so far has been dispatched, until the channel is over.
+// f must not block and must not call the driver.
+func (c *Channel) OnBarrier(f func()) {
+	remove := c.life.onBarrier(f)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.removes = append(c.removes, remove)
+}
+
+// Blocked reports whether the broker takes no publishes on this connection, and
+// a channel that is closed when it does again. It dies with the connection.
+func (c *Channel) Blocked() (bool, <-chan struct{}) { return c.life.isBlocked() }
+
+// Room waits until what was written before has left far enough that more may be
+// written, the connection is lost, or ctx ends.
+func (c *Channel) Room(ctx context.Context) error { return c.life.conn.room(ctx) }
+
+// Accepted is how many bytes the connection has taken from the driver so far.
+func (c *Channel) Accepted() uint64 { return c.life.conn.accepted.Load() }
+
+// Offered returns how many bytes were ever handed to the kernel, once the
+// connection is lost and the number is final; ok is false while it lives.
+func (c *Channel) Offered() (n uint64, ok bool) {
+	select {
+	case <-c.life.conn.gone:
+		<-c.life.conn.flushed
+		return c.life.conn.offered.Load(), true
+	default:
+		return 0, false
+	}
+}
+
+// Drop gives the whole connection up, at the socket, for cause.
+func (c *Channel) Drop(cause error) { c.life.drop(cause) }
+
+// Quiet is how long nothing has arrived on the connection.
+func (c *Channel) Quiet() time.Duration { return c.life.conn.quiet() }
+
+// Heartbeat is what both sides agreed on.
+func (c *Channel) Heartbeat() time.Duration { return c.life.heartbeat }
+
+// FrameMax is the largest frame that both sides agreed on, in bytes; 0 means no
+// limit.
+func (c *Channel) FrameMax() int { return c.life.raw.Config.FrameSize }
+
+// Address is host:port of the node.
+func (c *Channel) Address() string { return c.life.addr.String() }
+
+// ServerVersion is what the broker says of itself, such as 4, 3; zeros if that
+// cannot be read.
+func (c *Channel) ServerVersion() (major, minor int) {
+	v, _ := c.life.raw.Properties["version"].(string)
+	parts := strings.SplitN(v, ".", 3)
+	if len(parts) < 2 {
+		return 0, 0
+	}
+	major, _ = strconv.Atoi(parts[0])
+	minor, _ = strconv.Atoi(parts[1])
+	return major, minor
+}

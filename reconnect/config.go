@@ -1,0 +1,228 @@
+package reconnect
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+const (
+	// defaultURL is RabbitMQ's own default on the local machine.
+	defaultURL = "amqp://guest:guest@localhost:5672/"
+
+	// defaultHeartbeat follows RabbitMQ's advice of 5 to 20 seconds; below 5
+	// seconds a busy machine gives false alarms.
+	defaultHeartbeat = 10 * time.Second
+
+	// defaultDialTimeout bounds one address: name, TCP, TLS and AMQP handshake.
+	defaultDialTimeout = 5 * time.Second
+
+	// Waits are drawn from [0, d] where d grows from 100 ms to 5 s (full
+	// jitter, so that the clients of a restarted broker do not come in waves).
+	// backoff/v4 with a factor of 1 draws from [0, 2d], hence the halves.
+	backoffFirst   = 50 * time.Millisecond
+	backoffLongest = 2500 * time.Millisecond
+	backoffGrowth  = 2
+
+	// longestWait is the pause after an error that a retry will hardly mend.
+	longestWait = 4 * time.Second
+
+	// stableAfter is how long a connection or session must have lived before
+	// its backoff starts afresh: a broker that accepts and drops at once must
+	// not be dialled in a hot loop.
+	stableAfter = 5 * time.Second
+)
+
+// Config says where the broker is and how to come back to it. The zero value
+// connects to amqp://guest:guest@localhost:5672/. Open copies what it keeps:
+// changing a Config afterwards has no effect.
+type Config struct {
+	// URLs are the nodes of one cluster, each amqp:// or amqps://. Every
+	// round of dialling tries them all in random order, those that failed last
+	// time at the end. The heartbeat, cacertfile, certfile, keyfile and
+	// server_name_indication parameters of RabbitMQ's URI query specification
+	// are honoured. All must name the same vhost. Defaults to
+	// amqp://guest:guest@localhost:5672/.
+	URLs []string
+
+	// Vhost is used instead of the one in URLs. Defaults to the one in URLs.
+	Vhost string
+
+	// TLS is used for amqps:// addresses; it is cloned for each dial, and
+	// ServerName is the host of the address when empty. Defaults to the
+	// system's certificate authorities.
+	TLS *tls.Config
+
+	// Credentials is asked before every dial when set, and its answer is used
+	// instead of what the URLs say. It may be called from two goroutines at
+	// once. An error counts as a failed attempt. Defaults to the URLs' user
+	// and password.
+	Credentials func(context.Context) (Credentials, error)
+
+	// Heartbeat is asked of the broker; the lower of both sides' values
+	// rules. A connection on which nothing arrived for two heartbeats is given
+	// up. AMQP counts in whole seconds, 1s is the least; below 5s a busy
+	// machine gives false alarms. A heartbeat in a URL wins. Defaults to 10s.
+	Heartbeat time.Duration
+
+	// DialTimeout bounds one attempt at one address, from the look-up of its
+	// name to the end of the AMQP handshake. Defaults to 5s.
+	DialTimeout time.Duration
+
+	// RPCTimeout is how long the broker may take to answer a declare, qos,
+	// consume, cancel, open or close before its connection is given up.
+	// Defaults to twice the heartbeat.
+	RPCTimeout time.Duration
+
+	// Backoff makes the waits between attempts; backoff.Stop is read as the
+	// longest wait, not as an end. Called once per connection and per Run.
+	// Defaults to exponential from 100ms to 5s with full jitter, endless.
+	Backoff func() backoff.BackOff
+
+	// Topology is declared on each new connection, before anything else uses
+	// it. It must be durable: what belongs to one session (exclusive,
+	// auto-delete and server-named queues) is declared by the consumer that
+	// uses it. Defaults to nothing.
+	Topology topology.Topology
+
+	// StopOnFatal ends the pool's connection for good when the broker says
+	// something that a retry will hardly mend, even after the first success.
+	// Defaults to false: retried at the longest wait, with the cause in
+	// Status.
+	StopOnFatal bool
+
+	// First is the role whose connection Open makes; the other connection is
+	// made when its role is first used. Defaults to Publishing.
+	First Role
+
+	// Name is shown in the management UI as the connection's name, followed
+	// by the role. Defaults to the program's name, host and process id.
+	Name string
+
+	// Logger gets state changes at Info, failed attempts at Warn. Defaults to
+	// none.
+	Logger *slog.Logger
+
+	// OnStateChange is called with every change of a connection's state, in
+	// order, from one goroutine of the pool that holds no lock. While it
+	// blocks, later changes wait; nothing else does.
+	OnStateChange func(StateChange)
+}
+
+// Credentials are what a connection logs in with.
+type Credentials struct {
+	Username string
+	Password string
+}
+
+// String hides the password.
+func (c Credentials) String() string {
+	return fmt.Sprintf("{Username:%q Password:[redacted]}", c.Username)
+}
+
+// GoString hides the password.
+func (c Credentials) GoString() string { return "reconnect.Credentials" + c.String() }
+
+// withDefaults returns a copy of cfg in which nothing is shared with the
+// caller and every field has its value, and the parsed addresses.
+func (cfg Config) withDefaults() (Config, []*address, error) {
+	var faults []error
+	cfg.URLs = slices.Clone(cfg.URLs)
+	if len(cfg.URLs) == 0 {
+		cfg.URLs = []string{defaultURL}
+	}
+	addrs := make([]*address, 0, len(cfg.URLs))
+	for i, u := range cfg.URLs {
+		a, err := parseURL(u)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("url %d: %w", i+1, err))
+			continue
+		}
+		if cfg.Vhost != "" {
+			a.vhost = cfg.Vhost
+		}
+		if len(addrs) > 0 && addrs[0].vhost != a.vhost {
+			faults = append(faults, fmt.Errorf("url %d: vhost %q differs from the first url's %q: urls are the nodes of one cluster", i+1, a.vhost, addrs[0].vhost))
+		}
+		addrs = append(addrs, a)
+	}
+	durations := []struct {
+		name string
+		v    *time.Duration
+		or   time.Duration
+	}{
+		{"Heartbeat", &cfg.Heartbeat, defaultHeartbeat},
+		{"DialTimeout", &cfg.DialTimeout, defaultDialTimeout},
+	}
+	for _, d := range durations {
+		switch {
+		case *d.v < 0:
+			faults = append(faults, fmt.Errorf("%s is %v: must not be negative", d.name, *d.v))
+		case *d.v == 0:
+			*d.v = d.or
+		}
+	}
+	if cfg.Heartbeat > 0 && cfg.Heartbeat < time.Second {
+		faults = append(faults, fmt.Errorf("the heartbeat is %v: at least 1s, AMQP counts in seconds", cfg.Heartbeat))
+	}
+	switch {
+	case cfg.RPCTimeout < 0:
+		faults = append(faults, fmt.Errorf("RPCTimeout is %v: must not be negative", cfg.RPCTimeout))
+	case cfg.RPCTimeout == 0:
+		cfg.RPCTimeout = 2 * cfg.Heartbeat
+	}
+	if cfg.First != Publishing && cfg.First != Consuming {
+		faults = append(faults, fmt.Errorf("unknown role %d in First", cfg.First))
+	}
+	if err := cfg.Topology.Validate(); err != nil {
+		faults = append(faults, fmt.Errorf("topology: %w", err))
+	}
+	for _, q := range cfg.Topology.Queues {
+		if q.PerSession() {
+			faults = append(faults, fmt.Errorf("topology: queue %q is exclusive, auto-delete or server-named: it belongs to a consumer's session, declare it in consumer.Config.Declare", q.Name))
+		}
+	}
+	if len(faults) > 0 {
+		return Config{}, nil, fmt.Errorf("%w: %w", ErrConfig, errors.Join(faults...))
+	}
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+	}
+	if cfg.Backoff == nil {
+		cfg.Backoff = defaultBackoff
+	}
+	if cfg.Name == "" {
+		cfg.Name = defaultName()
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	return cfg, addrs, nil
+}
+
+func defaultBackoff() backoff.BackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(backoffFirst),
+		backoff.WithMaxInterval(backoffLongest),
+		backoff.WithMultiplier(backoffGrowth),
+		backoff.WithRandomizationFactor(1),
+		backoff.WithMaxElapsedTime(0),
+	)
+}
+
+// nextWait reads the next wait of b; a backoff that wants to stop is asked to
+// go on at the longest wait, because ending is ctx's and Close's business.
+func nextWait(b backoff.BackOff) time.Duration {
+	if d := b.NextBackOff(); d >= 0 {
+		return d
+	}
+	return longestWait
+}

@@ -1,0 +1,186 @@
+package reconnect
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// dialRound tries every address once, in random order, those that failed in
+// the last round at the end, and returns the first connection made. It ends
+// early when the broker itself refused the login: the nodes of one cluster
+// agree on that, and repeating it only locks accounts.
+func (l *link) dialRound(ctx context.Context) (*life, error) {
+	order := rand.Perm(len(l.pool.addrs))
+	slices.SortStableFunc(order, func(a, b int) int {
+		switch {
+		case l.failed[a] == l.failed[b]:
+			return 0
+		case l.failed[a]:
+			return 1
+		default:
+			return -1
+		}
+	})
+	round := &DialError{}
+	for _, i := range order {
+		addr := l.pool.addrs[i]
+		lf, err := l.dial(ctx, addr)
+		l.failed[i] = err != nil
+		if err == nil {
+			return lf, nil
+		}
+		round.Attempts = append(round.Attempts, Attempt{Address: addr.String(), Err: err})
+		if ctx.Err() != nil {
+			break
+		}
+		if be := asBrokerError(err); be != nil && fatalReply(be) {
+			break
+		}
+	}
+	return nil, round
+}
+
+// dial makes one connection: TCP, TLS, our conn above both, AMQP handshake,
+// and the topology.
+func (l *link) dial(ctx context.Context, addr *address) (*life, error) {
+	cfg := &l.pool.cfg
+	timeout := cfg.DialTimeout
+	if addr.dialTimeout > 0 {
+		timeout = addr.dialTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no connection within %v", timeout))
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+
+	creds := addr.creds
+	if cfg.Credentials != nil {
+		var err error
+		if creds, err = cfg.Credentials(ctx); err != nil {
+			return nil, fmt.Errorf("get credentials: %w", err)
+		}
+	}
+	socket, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return nil, shortDialError(ctx, err)
+	}
+	under := socket
+	if addr.secure {
+		secure := tls.Client(socket, cfg.tlsFor(addr))
+		if err := secure.HandshakeContext(ctx); err != nil {
+			_ = socket.Close()
+			var plain tls.RecordHeaderError
+			if errors.As(err, &plain) {
+				return nil, errPlainPort
+			}
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		under = secure
+	}
+
+	lf := newLife(l, addr)
+	lf.conn = newConn(under, socket, deadline, lf.barrier)
+	stop := context.AfterFunc(ctx, func() { lf.conn.abort(context.Cause(ctx)) })
+	props := amqp.Table{
+		"product":         "mqkit",
+		"platform":        "go",
+		"connection_name": fmt.Sprintf("%s %s", cfg.Name, l.role),
+	}
+	heartbeat := cfg.Heartbeat
+	if addr.heartbeat != nil {
+		heartbeat = *addr.heartbeat
+	}
+	raw, err := amqp.Open(lf.conn, amqp.Config{
+		SASL:       []amqp.Authentication{&login{props: props, creds: creds, external: addr.external}},
+		Vhost:      addr.vhost,
+		Heartbeat:  heartbeat,
+		Properties: props,
+		Locale:     "en_US",
+	})
+	if !stop() || err != nil {
+		lf.conn.abort(err)
+		<-lf.conn.flushed
+		return nil, handshakeError(ctx, err, lf.conn.reason())
+	}
+	lf.start(raw)
+	if err := lf.declare(ctx); err != nil {
+		lf.drop(err)
+		return nil, err
+	}
+	return lf, nil
+}
+
+// handshakeError finds the best word for a handshake that failed: the
+// broker's own, else what our conn saw, never the driver's guess.
+func handshakeError(ctx context.Context, err, seen error) error {
+	if be := asBrokerError(err); be != nil {
+		return be
+	}
+	switch {
+	case errors.Is(seen, errTLSPort):
+		return errTLSPort
+	case errors.Is(err, amqp.ErrSASL):
+		return errNoShared
+	case errors.Is(err, amqp.ErrFrame), errors.Is(err, amqp.ErrSyntax), errors.Is(err, amqp.ErrFrameTooLarge):
+		return errNotAMQP
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(seen, errPeerClosed):
+		return fmt.Errorf("%w: %w", errCut, errPeerClosed)
+	case seen != nil:
+		return fmt.Errorf("%w: %w", errCut, seen)
+	default:
+		return fmt.Errorf("%w: %w", errCut, err)
+	}
+}
+
+// shortDialError takes the address off net's error: DialError names it.
+func shortDialError(ctx context.Context, err error) error {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return fmt.Errorf("look up %s: %w", dns.Name, dnsReason(dns))
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Err != nil {
+		return op.Err
+	}
+	return err
+}
+
+func dnsReason(e *net.DNSError) error {
+	if e.IsNotFound {
+		return errors.New("no such host")
+	}
+	return errors.New(e.Err)
+}
+
+// tlsFor returns a configuration for one dial: what the caller gave, or the
+// address's own, or the system's, and never the same one twice.
+func (cfg *Config) tlsFor(addr *address) *tls.Config {
+	var t *tls.Config
+	switch {
+	case cfg.TLS != nil:
+		t = cfg.TLS.Clone()
+	case addr.tls != nil:
+		t = addr.tls.Clone()
+	default:
+		t = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	if t.ServerName == "" {
+		t.ServerName = addr.host
+	}
+	return t
+}
+
+// heartbeatOf is what both sides agreed on.
+func heartbeatOf(raw *amqp.Connection) time.Duration { return raw.Config.Heartbeat }

@@ -1,0 +1,180 @@
+package reconnect
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"strings"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+var (
+	// ErrConfig is wrapped by every error that Open and FromEnv return for a
+	// configuration that cannot work; all its faults are joined.
+	ErrConfig = errors.New("invalid configuration")
+
+	// ErrClosed is returned once Close or CloseNow has begun.
+	ErrClosed = errors.New("the pool is closed")
+
+	// ErrLost is wrapped by the cause with which a session's context ends when
+	// its channel or connection ended.
+	ErrLost = errors.New("session lost")
+
+	// ErrRPCTimeout is wrapped by the cause of a connection that was given up
+	// because the broker did not answer within Config.RPCTimeout.
+	ErrRPCTimeout = errors.New("no answer from the broker")
+
+	errTLSPort    = errors.New("the server answers with TLS on this port: use an amqps:// url")
+	errPlainPort  = errors.New("the server does not speak TLS on this port: use an amqp:// url, or its TLS port (5671 by default)")
+	errCut        = errors.New("the connection ended during the handshake")
+	errNotAMQP    = errors.New("the server does not speak AMQP 0-9-1 on this port")
+	errNoShared   = errors.New("the server offers none of our login mechanisms")
+	errPeerClosed = errors.New("closed by the other side")
+)
+
+// BrokerError is what the broker itself said when it closed a connection or
+// a channel, or refused to open one. It unwraps to the driver's *amqp.Error.
+type BrokerError struct {
+	Code int    // AMQP reply code, such as 404
+	Text string // as the broker says it, such as "NOT_FOUND - no queue 'q' in vhost '/'"
+
+	err *amqp.Error
+}
+
+func (e *BrokerError) Error() string { return fmt.Sprintf("the broker said %d %s", e.Code, e.Text) }
+
+// Unwrap returns the driver's error.
+func (e *BrokerError) Unwrap() error { return e.err }
+
+// asBrokerError returns err as the broker's own word, or nil if the driver or
+// the network made it. Only Server tells: the driver reports a cut in the
+// handshake with the same codes.
+func asBrokerError(err error) *BrokerError {
+	var be *BrokerError
+	if errors.As(err, &be) {
+		return be
+	}
+	var ae *amqp.Error
+	if errors.As(err, &ae) && ae.Server {
+		return &BrokerError{Code: ae.Code, Text: ae.Reason, err: ae}
+	}
+	return nil
+}
+
+// MissingError says that a queue or exchange that a session used has gone,
+// without the broker's 404 for it.
+type MissingError struct {
+	Name string
+	Err  error
+}
+
+func (e *MissingError) Error() string { return e.Err.Error() }
+
+// Unwrap returns what was seen.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// Missing is returned by a session that ended because name is gone: if
+// Config.Topology has it, Run declares the topology before the next session.
+func Missing(name string, err error) error { return &MissingError{Name: name, Err: err} }
+
+// mendable reports whether declaring t again may mend what ended a session.
+func mendable(err error, t topology.Topology) bool {
+	if t.Covers(err) {
+		return true
+	}
+	var m *MissingError
+	if !errors.As(err, &m) {
+		return false
+	}
+	q, queue := t.Queue(m.Name)
+	e, exchange := t.Exchange(m.Name)
+	return queue && !q.Passive || exchange && !e.Passive
+}
+
+// DialError is one round of dialling in which no address answered as wanted.
+type DialError struct {
+	Attempts []Attempt
+}
+
+// Attempt is one address and why it failed.
+type Attempt struct {
+	Address string // host:port
+	Err     error
+}
+
+func (e *DialError) Error() string {
+	parts := make([]string, len(e.Attempts))
+	for i, a := range e.Attempts {
+		parts[i] = fmt.Sprintf("%s: %v", a.Address, a.Err)
+	}
+	return "connect: " + strings.Join(parts, "; ")
+}
+
+// Unwrap returns the error of each attempt.
+func (e *DialError) Unwrap() []error {
+	errs := make([]error, len(e.Attempts))
+	for i, a := range e.Attempts {
+		errs[i] = a.Err
+	}
+	return errs
+}
+
+// IsFatal reports whether err is one that a retry will hardly mend: the broker
+// itself refused the credentials, the vhost, a declaration or a subscription,
+// or the other side's certificate or protocol is not what was asked for. A cut
+// of the connection is never fatal, at whatever moment it comes.
+func IsFatal(err error) bool {
+	var de *DialError
+	if errors.As(err, &de) {
+		// One node's word about credentials or vhost holds for its cluster; a
+		// wrong certificate or protocol on one node says nothing of the others.
+		all := len(de.Attempts) > 0
+		for _, a := range de.Attempts {
+			if be := asBrokerError(a.Err); be != nil && fatalReply(be) {
+				return true
+			}
+			all = all && fatalPeer(a.Err)
+		}
+		return all
+	}
+	if be := asBrokerError(err); be != nil {
+		return fatalReply(be)
+	}
+	var fault *topology.Fault
+	return fatalPeer(err) || errors.As(err, &fault)
+}
+
+// fatalReply sorts the broker's reply codes. 530 and 541 mean several things:
+// those are told apart by their text, as RabbitMQ 3.10 to 4.3 says it.
+func fatalReply(e *BrokerError) bool {
+	switch e.Code {
+	case amqp.AccessRefused, amqp.NotFound, amqp.PreconditionFailed, amqp.NotImplemented:
+		return true
+	case amqp.NotAllowed:
+		// A limit is reached or a vhost is starting: both pass.
+		return !strings.Contains(e.Text, "limit") && !strings.Contains(e.Text, "is down")
+	case amqp.InternalError:
+		// A refused deprecated feature is for good, a missing Khepri majority
+		// is not.
+		return strings.Contains(e.Text, "is deprecated")
+	default:
+		return false
+	}
+}
+
+// fatalPeer reports whether what answers is not the broker that was asked for.
+func fatalPeer(err error) bool {
+	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNoShared) {
+		return true
+	}
+	var (
+		verify *tls.CertificateVerificationError
+		host   x509.HostnameError
+		auth   x509.UnknownAuthorityError
+	)
+	return errors.As(err, &verify) || errors.As(err, &host) || errors.As(err, &auth)
+}

@@ -1,0 +1,250 @@
+package reconnect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+// life is one connection from its dial to its end. Nothing of it is used again
+// after that: the next life has another conn, another *amqp.Connection, other
+// channels.
+type life struct {
+	link      *link
+	addr      *address
+	conn      *conn
+	raw       *amqp.Connection
+	heartbeat time.Duration
+	born      time.Time
+	closes    chan *amqp.Error
+	blocks    chan amqp.Blocking
+
+	// barriers is what the channels of this life want to be called at the
+	// barrier; copied on write.
+	barriers atomic.Pointer[[]*func()]
+
+	mu      sync.Mutex // guards blocked, unblock; held for no call
+	blocked bool
+	unblock chan struct{} // closed when not blocked
+}
+
+func newLife(l *link, addr *address) *life {
+	lf := &life{link: l, addr: addr, unblock: make(chan struct{})}
+	close(lf.unblock)
+	return lf
+}
+
+// start is called once, when the AMQP handshake is done.
+func (lf *life) start(raw *amqp.Connection) {
+	lf.raw = raw
+	lf.born = time.Now()
+	lf.heartbeat = heartbeatOf(raw)
+	lf.conn.established(lf.heartbeat)
+	lf.closes = raw.NotifyClose(make(chan *amqp.Error, 1))
+	lf.blocks = raw.NotifyBlocked(make(chan amqp.Blocking, 16))
+}
+
+func (lf *life) barrier() {
+	if fs := lf.barriers.Load(); fs != nil {
+		for _, f := range *fs {
+			(*f)()
+		}
+	}
+}
+
+// onBarrier has f called at each barrier until remove is called; a call that is
+// under way then may still end after it.
+func (lf *life) onBarrier(f func()) (remove func()) {
+	p := &f
+	lf.editBarriers(func(fs []*func()) []*func() { return append(fs, p) })
+	return func() {
+		lf.editBarriers(func(fs []*func()) []*func() {
+			return slices.DeleteFunc(fs, func(q *func()) bool { return q == p })
+		})
+	}
+}
+
+func (lf *life) editBarriers(edit func([]*func()) []*func()) {
+	for {
+		old := lf.barriers.Load()
+		var fs []*func()
+		if old != nil {
+			fs = slices.Clone(*old)
+		}
+		fs = edit(fs)
+		if lf.barriers.CompareAndSwap(old, &fs) {
+			return
+		}
+	}
+}
+
+// setBlocked records what the broker said of this connection. It belongs to
+// this life: the next one begins unblocked.
+func (lf *life) setBlocked(blocked bool) {
+	lf.conn.setBlocked(blocked)
+	lf.mu.Lock()
+	defer lf.mu.Unlock()
+	switch {
+	case blocked && !lf.blocked:
+		lf.unblock = make(chan struct{})
+	case !blocked && lf.blocked:
+		close(lf.unblock)
+	}
+	lf.blocked = blocked
+}
+
+// isBlocked reports whether the broker reads nothing from this connection, and
+// a channel that closes when it does again.
+func (lf *life) isBlocked() (bool, <-chan struct{}) {
+	lf.mu.Lock()
+	defer lf.mu.Unlock()
+	return lf.blocked, lf.unblock
+}
+
+// drop gives the connection up.
+func (lf *life) drop(cause error) { lf.conn.abort(cause) }
+
+// reason is why the connection ended: the broker's own word if it gave one.
+func (lf *life) reason(closed *amqp.Error) error {
+	if be := asBrokerError(orNil(closed)); be != nil {
+		return be
+	}
+	if err := lf.conn.reason(); err != nil {
+		return err
+	}
+	if closed != nil {
+		return closed
+	}
+	return errPeerClosed
+}
+
+// orNil keeps a nil pointer from becoming an error that is not nil.
+func orNil(e *amqp.Error) error {
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+// call runs f, which makes calls of the driver that wait for the broker's
+// answer and that know no limit of their own. ctx ends only the wait of this
+// caller: release is then called once f has returned. When the broker does not
+// answer for RPCTimeout, in which the time of being blocked does not count, the
+// whole connection is given up, because nothing else sets the driver free.
+func (lf *life) call(ctx context.Context, what string, f func() error, release func(abandoned bool)) error {
+	if ctx.Err() != nil {
+		release(false)
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	}
+	const (
+		waited int32 = iota
+		finished
+		abandoned
+	)
+	var state atomic.Int32
+	done := make(chan error, 1)
+	answered := make(chan struct{})
+	p := lf.link.pool
+	if !p.begin(func() { lf.guard(what, answered) }) {
+		release(false)
+		return fmt.Errorf("%s: %w", what, ErrClosed)
+	}
+	if !p.begin(func() {
+		err := f()
+		close(answered)
+		if state.CompareAndSwap(waited, finished) {
+			done <- err
+			return
+		}
+		release(true)
+	}) {
+		close(answered)
+		release(false)
+		return fmt.Errorf("%s: %w", what, ErrClosed)
+	}
+	select {
+	case err := <-done:
+		release(false)
+		return err
+	case <-ctx.Done():
+		if state.CompareAndSwap(waited, abandoned) {
+			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		}
+		err := <-done // it had just come
+		release(false)
+		return err
+	}
+}
+
+// guard drops the connection when an answer does not come.
+func (lf *life) guard(what string, answered <-chan struct{}) {
+	limit := lf.link.pool.cfg.RPCTimeout
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-answered:
+			return
+		case <-lf.conn.gone:
+			return
+		case <-timer.C:
+			if blocked, unblock := lf.isBlocked(); blocked {
+				select {
+				case <-answered:
+					return
+				case <-lf.conn.gone:
+					return
+				case <-unblock:
+				}
+				timer.Reset(limit)
+				continue
+			}
+			lf.drop(fmt.Errorf("%s: %w within %v", what, ErrRPCTimeout, limit))
+			return
+		}
+	}
+}
+
+// declare declares the durable topology on a channel of its own. Before the
+// first success every error counts. Later, an error that is about the topology
+// itself (somebody deleted a queue and made another of its name) must not keep
+// everyone else from working: it is recorded and tried again with the next
+// connection, or when a session ends because something was missing.
+func (lf *life) declare(ctx context.Context) error {
+	t := lf.link.pool.cfg.Topology
+	if len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 {
+		return nil
+	}
+	err := lf.withChannel(ctx, func(ch *Channel) error {
+		return ch.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
+			return topology.Declare(ctx, raw, t)
+		})
+	})
+	if err != nil && lf.link.everUp() && !lf.link.pool.cfg.StopOnFatal && IsFatal(err) && lf.conn.reason() == nil {
+		lf.link.pool.cfg.Logger.Warn("the topology could not be declared again", "role", lf.link.role, "error", err)
+		lf.link.setTopologyFault(err)
+		return nil
+	}
+	if err == nil {
+		lf.link.setTopologyFault(nil)
+	}
+	return err
+}
+
+// withChannel runs f with a channel that lives as long as f.
+func (lf *life) withChannel(ctx context.Context, f func(*Channel) error) error {
+	ch, err := lf.channel(ctx)
+	if err != nil {
+		return err
+	}
+	err = f(ch)
+	return errors.Join(err, ch.close(ctx))
+}

@@ -1,0 +1,255 @@
+package reconnect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+)
+
+// link keeps one role connected. Its goroutine, own, is the only code that
+// dials, waits, declares a connection dead and writes the state.
+type link struct {
+	pool   *Pool
+	role   Role
+	failed map[int]bool // addresses that failed in the last round; own's
+
+	mu      sync.Mutex // guards what follows; held for no call
+	started bool
+	status  Status
+	life    *life         // present while Connected or Blocked
+	changed chan struct{} // closed and replaced with each change
+}
+
+func newLink(p *Pool, role Role) *link {
+	return &link{
+		pool:    p,
+		role:    role,
+		failed:  map[int]bool{},
+		changed: make(chan struct{}),
+		status:  Status{State: Idle, Since: time.Now()},
+	}
+}
+
+// start begins the life of the link, once.
+func (l *link) start() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.started && l.status.State == Idle {
+		l.started = true
+		l.pool.owners.Go(l.own)
+	}
+}
+
+// own connects, serves until the connection is lost, waits, and begins again,
+// until the pool closes or an error ends it.
+func (l *link) own() {
+	ctx := l.pool.running
+	waits := l.pool.cfg.Backoff()
+	for {
+		l.become(Connecting, nil, nil, 0)
+		lf, err := l.dialRound(ctx)
+		if err == nil {
+			l.become(Connected, lf, nil, 0)
+			err = l.serve(lf)
+			if time.Since(lf.born) >= stableAfter {
+				waits.Reset()
+			}
+		}
+		if ctx.Err() != nil {
+			l.become(Closed, nil, ErrClosed, 0)
+			return
+		}
+		wait := nextWait(waits)
+		if IsFatal(err) {
+			if !l.everUp() || l.pool.cfg.StopOnFatal {
+				l.become(Failed, nil, err, 0)
+				return
+			}
+			wait = longestWait
+		}
+		l.become(Waiting, nil, err, wait)
+		if !sleep(ctx, wait) {
+			l.become(Closed, nil, ErrClosed, 0)
+			return
+		}
+	}
+}
+
+// serve watches a connection until it is lost and says why, or until the pool
+// closes.
+func (l *link) serve(lf *life) error {
+	for {
+		select {
+		case e := <-lf.closes:
+			err := lf.reason(e)
+			lf.drop(err)
+			return err
+		case <-lf.conn.gone:
+			return lf.conn.reason()
+		case b, ok := <-lf.blocks:
+			switch {
+			case !ok:
+				lf.blocks = nil
+			case b.Active:
+				lf.setBlocked(true)
+				l.become(Blocked, lf, fmt.Errorf("blocked by the broker: %s", b.Reason), 0)
+			default:
+				lf.setBlocked(false)
+				l.become(Connected, lf, nil, 0)
+			}
+		case <-l.pool.running.Done():
+			l.hangUp(lf)
+			return ErrClosed
+		}
+	}
+}
+
+// hangUp closes the connection politely, as long as the pool's closing allows.
+func (l *link) hangUp(lf *life) {
+	ctx := l.pool.closingContext()
+	if blocked, _ := lf.isBlocked(); blocked || ctx.Err() != nil {
+		lf.drop(ErrClosed) // no answer would come
+		return
+	}
+	done := make(chan struct{})
+	go func() { // waited for below
+		defer close(done)
+		_ = lf.raw.Close()
+	}()
+	timer := time.NewTimer(l.pool.cfg.RPCTimeout)
+	defer timer.Stop()
+	select {
+	case <-done:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	lf.drop(ErrClosed)
+	<-done
+	<-lf.conn.flushed
+}
+
+// become writes the state; nothing else does. It panics on a transition that
+// docs/state-machine.md does not have.
+func (l *link) become(to State, lf *life, cause error, wait time.Duration) {
+	l.mu.Lock()
+	from := l.status.State
+	if !allowed(from, to) {
+		l.mu.Unlock()
+		panic(fmt.Sprintf("reconnect: %s connection from %s to %s", l.role, from, to))
+	}
+	change := StateChange{Role: l.role, From: from, To: to, At: time.Now(), Cause: cause, Wait: wait}
+	if lf == nil {
+		change.Address = l.status.Address
+	} else {
+		change.Address = lf.addr.String()
+	}
+	l.status.State, l.status.Since, l.status.Address = to, change.At, ""
+	if lf != nil {
+		l.status.Address = change.Address
+	}
+	switch to {
+	case Connecting:
+		l.status.Attempts++ // the cause of the last failure stays until connected
+	case Connected:
+		l.status.Cause = nil
+		if from == Connecting {
+			l.status.Attempts = 0
+			l.status.Sessions++
+		}
+	default:
+		l.status.Cause = cause
+	}
+	l.life = lf
+	close(l.changed)
+	l.changed = make(chan struct{})
+	// In the lock, so that changes are told in the order in which they happened.
+	l.pool.notifier.tell(change)
+	l.mu.Unlock()
+}
+
+func allowed(from, to State) bool {
+	for _, s := range transitions[from] {
+		if s == to {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *link) everUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status.Sessions > 0
+}
+
+func (l *link) setTopologyFault(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.TopologyFault = err
+}
+
+func (l *link) read() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+// ready waits for a connection, for publishing one that is not blocked. When
+// ctx ends first the error says what kept it.
+func (l *link) ready(ctx context.Context) (*life, error) {
+	l.start()
+	for {
+		l.mu.Lock()
+		status, lf, changed := l.status, l.life, l.changed
+		l.mu.Unlock()
+		switch status.State {
+		case Connected, Blocked:
+			if lf.conn.reason() == nil && (status.State == Connected || l.role != Publishing) {
+				return lf, nil
+			}
+		case Failed:
+			return nil, status.Cause
+		case Closed:
+			return nil, ErrClosed
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil, waitError(ctx, l.role, status)
+		}
+	}
+}
+
+// waitError is what a caller gets whose ctx ended while it waited for a
+// connection.
+func waitError(ctx context.Context, role Role, s Status) error {
+	if s.Cause == nil {
+		return fmt.Errorf("%s connection is %s: %w", role, s.State, context.Cause(ctx))
+	}
+	return fmt.Errorf("%s connection is %s (%w): %w", role, s.State, s.Cause, context.Cause(ctx))
+}
+
+// sleep waits for d and reports whether it was let.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// isPermanent reports whether err is a backoff.Permanent and what it wraps.
+func isPermanent(err error) (error, bool) {
+	var p *backoff.PermanentError
+	if errors.As(err, &p) {
+		return p.Err, true
+	}
+	return nil, false
+}

@@ -1,0 +1,208 @@
+package reconnect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+// Pool keeps a publishing and a consuming connection to a broker. All methods
+// may be called from any goroutine.
+type Pool struct {
+	cfg      Config
+	addrs    []*address
+	links    [roles]*link
+	notifier *notifier
+
+	running context.Context // ends when the connections are to be hung up
+	stop    context.CancelFunc
+
+	owners     sync.WaitGroup // the links' goroutines
+	background sync.WaitGroup // calls of the driver and the watchers of channels, see begin
+
+	mu       sync.Mutex // guards what follows; held for no call
+	closing  context.Context
+	sealed   bool          // no more background goroutines
+	closed   chan struct{} // closed when Close is done; nil before it began
+	drains   [roles][]*func(context.Context) error
+	closeErr error
+}
+
+// Open makes the first connection (Config.First says which) and declares
+// Config.Topology on it. It tries until it succeeds, ctx ends, or the broker
+// says something fatal: see IsFatal. The error then names every address and
+// why. A Pool must be closed.
+func Open(ctx context.Context, cfg Config) (*Pool, error) {
+	cfg, addrs, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.Background())
+	p := &Pool{
+		cfg:      cfg,
+		addrs:    addrs,
+		running:  running,
+		stop:     stop,
+		notifier: newNotifier(cfg.OnStateChange, cfg.Logger),
+	}
+	for role := range roles {
+		p.links[role] = newLink(p, role)
+	}
+	if _, err := p.links[cfg.First].ready(ctx); err != nil {
+		p.CloseNow()
+		return nil, err
+	}
+	return p, nil
+}
+
+// Status says how the connection of role is.
+func (p *Pool) Status(role Role) Status { return p.links[role].read() }
+
+// Declare declares t, within ctx, on a channel of its own. Exclusive queues
+// belong to the connection that declares them, so they are refused here: a
+// consumer declares its own.
+func (p *Pool) Declare(ctx context.Context, t topology.Topology) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	ch, err := p.Acquire(ctx, p.cfg.First)
+	if err != nil {
+		return err
+	}
+	defer ch.Release()
+	return ch.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
+		return topology.Declare(ctx, raw, t)
+	})
+}
+
+// Topology returns Config.Topology.
+func (p *Pool) Topology() topology.Topology { return p.cfg.Topology }
+
+// Acquire waits, as long as ctx allows, for a connection of role and opens a
+// channel on it, for what this package does not do itself. The caller has to
+// Release it.
+func (p *Pool) Acquire(ctx context.Context, role Role) (*Channel, error) {
+	lf, err := p.links[role].ready(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return lf.channel(ctx)
+}
+
+// Release closes a channel got from Acquire.
+func (c *Channel) Release() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.life.link.pool.cfg.RPCTimeout)
+	defer cancel()
+	_ = c.close(ctx)
+}
+
+// OnClose has drain called when Close begins, before the connections are hung
+// up: those of Consuming first, all at once, then those of Publishing, because
+// a handler may publish. A drain must return when its ctx ends. remove takes it
+// back.
+func (p *Pool) OnClose(role Role, drain func(context.Context) error) (remove func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	entry := &drain
+	p.drains[role] = append(p.drains[role], entry)
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.drains[role] = slices.DeleteFunc(p.drains[role], func(e *func(context.Context) error) bool { return e == entry })
+	}
+}
+
+// Close drains the consumers and then the producers of this pool, hangs up, and
+// waits for every goroutine. What does not finish before ctx ends is cut off;
+// the error says what that was. Further calls wait for the first and return
+// what it returned. It must not be called from OnStateChange.
+func (p *Pool) Close(ctx context.Context) error {
+	p.mu.Lock()
+	if closed := p.closed; closed != nil {
+		p.mu.Unlock()
+		select {
+		case <-closed:
+			return p.closeErr
+		case <-ctx.Done():
+			return fmt.Errorf("close pool: %w", context.Cause(ctx))
+		}
+	}
+	p.closed = make(chan struct{})
+	p.closing = ctx
+	p.mu.Unlock()
+
+	var errs []error
+	for _, role := range []Role{Consuming, Publishing} {
+		errs = append(errs, p.drain(ctx, role)...)
+	}
+	p.stop()
+	p.owners.Wait()
+	for _, l := range p.links {
+		if l.read().State != Closed {
+			l.become(Closed, nil, ErrClosed, 0) // never started, or failed
+		}
+	}
+	p.mu.Lock()
+	p.sealed = true
+	p.mu.Unlock()
+	p.background.Wait()
+	p.notifier.close()
+	select {
+	case <-p.notifier.ended:
+	case <-ctx.Done():
+		select {
+		case <-p.notifier.ended:
+		default:
+			errs = append(errs, errors.New("OnStateChange has not returned"))
+		}
+	}
+	p.closeErr = errors.Join(errs...)
+	close(p.closed)
+	return p.closeErr
+}
+
+// CloseNow hangs up at once: nothing is drained, nothing flushed. It waits for
+// the goroutines of the pool.
+func (p *Pool) CloseNow() {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_ = p.Close(ctx)
+	<-p.notifier.ended
+}
+
+// begin runs f on a goroutine that Close waits for, and reports false once
+// Close waits.
+func (p *Pool) begin(f func()) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sealed {
+		return false
+	}
+	p.background.Go(f)
+	return true
+}
+
+func (p *Pool) drain(ctx context.Context, role Role) []error {
+	p.mu.Lock()
+	drains := slices.Clone(p.drains[role])
+	p.mu.Unlock()
+	errs := make([]error, len(drains))
+	var wg sync.WaitGroup
+	for i, d := range drains {
+		wg.Go(func() { errs[i] = (*d)(ctx) })
+	}
+	wg.Wait()
+	return errs
+}
+
+func (p *Pool) closingContext() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.closing
+}
