@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -30,19 +31,19 @@ const (
 	pauseLongest = 30 * time.Second
 )
 
-// Config says what is consumed and how. It needs a Queue, or a Declare with one
-// queue.
+// Config says what is consumed and how. It needs Queue or Declare.
 type Config struct {
-	// Queue is the name of the queue to consume. Defaults to the one queue of
-	// Declare.
+	// Queue is the name of the queue to consume. Defaults to Declare's.
 	Queue string
 
-	// Declare is declared at the beginning of each session, on its own channel:
-	// queues that belong to the session (exclusive, auto-delete, server-named)
-	// with their bindings. A binding without a queue name is one of the queue
-	// whose name the broker chooses. Shared, durable entities fit better into
-	// reconnect.Config.Topology. Defaults to nothing.
-	Declare topology.Topology
+	// Declare is a queue that belongs to the session (exclusive, auto-delete or
+	// server-named): it is declared at the beginning of each, on its own channel,
+	// with Bindings, and consumed. Shared, durable entities, and the exchanges that
+	// Bindings name, fit better into reconnect.Config.Topology. Defaults to none.
+	Declare *topology.Queue
+
+	// Bindings are declared with Declare; their Queue is left empty.
+	Bindings []topology.Binding
 
 	// Workers is how many handlers run at once. One worker keeps the order of
 	// the queue. Defaults to 1.
@@ -90,14 +91,22 @@ func (cfg Config) withDefaults() (Config, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	switch {
-	case cfg.Queue == "" && len(cfg.Declare.Queues) != 1:
-		fault("the queue is missing: name it in Queue, or put exactly one into Declare")
-	case cfg.Queue == "":
-		cfg.Queue = cfg.Declare.Queues[0].Name
+	case cfg.Declare == nil && cfg.Queue == "":
+		fault("the queue is missing: name it in Queue, or give one in Declare")
+	case cfg.Declare == nil && len(cfg.Bindings) > 0:
+		fault("Bindings belong to the queue in Declare, and there is none")
+	case cfg.Declare != nil:
+		own := *cfg.Declare
+		cfg.Declare = &own
+		if cfg.Queue != "" && cfg.Queue != own.Name {
+			fault("Queue is %q and Declare %q: name one", cfg.Queue, own.Name)
+		}
+		cfg.Queue = own.Name
+		if err := own.Validate(cfg.Bindings...); err != nil {
+			fault("Declare: %w", err)
+		}
 	}
-	if err := cfg.Declare.Validate(); err != nil {
-		fault("Declare: %w", err)
-	}
+	cfg.Bindings = slices.Clone(cfg.Bindings)
 	if cfg.Workers < 0 {
 		fault("Workers is %d: must not be negative", cfg.Workers)
 	}

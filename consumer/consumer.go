@@ -217,7 +217,6 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 }
 
 func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
-	r.unsubscribed(s, errors.New("draining"))
 	err := s.drain(in)
 	<-s.settlerDone
 	if err != nil {
@@ -230,11 +229,12 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 func (r *run) cancelled(s *session) error {
 	r.unsubscribed(s, errCancelled)
 	s.mu.Lock()
-	s.draining = true
 	s.noMultiple = true // overdue tags may be void
 	s.mu.Unlock()
+	s.setDraining()
+	s.setCancelled()
 	s.ch.Keep()
-	r.lingers.Go(func() { s.linger(r.ctx) })
+	r.lingers.Go(s.linger)
 	return reconnect.Missing(s.queue, errCancelled)
 }
 
@@ -252,17 +252,14 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		return nil, nil, err
 	}
 	s.queue = cfg.Queue
-	if len(cfg.Declare.Exchanges)+len(cfg.Declare.Queues)+len(cfg.Declare.Bindings) > 0 {
-		var name string
-		err := s.ch.Call(ctx, "declare the subscription's topology", func(raw *amqp.Channel) (err error) {
-			name, err = declareOwn(ctx, raw, cfg.Declare)
+	if cfg.Declare != nil {
+		err := s.ch.Call(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
+			q, err := topology.DeclareQueue(ctx, raw, *cfg.Declare, cfg.Bindings...)
+			s.queue = q.Name
 			return err
 		})
 		if err != nil {
 			return nil, nil, err
-		}
-		if s.queue == "" {
-			s.queue = name
 		}
 	}
 	args := amqp.Table{}
@@ -285,40 +282,14 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	return in, cancels, nil
 }
 
-// declareOwn declares t, whose queue may have no name yet, and returns the name
-// that the broker gave it.
-func declareOwn(ctx context.Context, raw *amqp.Channel, t topology.Topology) (string, error) {
-	var given string
-	named := topology.Topology{Exchanges: t.Exchanges}
-	for _, q := range t.Queues {
-		if q.Name != "" {
-			named.Queues = append(named.Queues, q)
-			continue
-		}
-		declared, err := topology.DeclareQueue(ctx, raw, q)
-		if err != nil {
-			return "", err
-		}
-		given = declared.Name
-	}
-	for _, b := range t.Bindings {
-		if b.Queue == "" && b.ToExchange == "" {
-			b.Queue = given
-		}
-		named.Bindings = append(named.Bindings, b)
-	}
-	return given, topology.Declare(ctx, raw, named)
-}
-
 // deadLetters reports whether the queue is known to have a dead-letter exchange.
 func (c *Consumer) deadLetters() bool {
 	if c.cfg.DeadLetters {
 		return true
 	}
-	for _, t := range []topology.Topology{c.cfg.Declare, c.pool.Topology()} {
-		if q, ok := t.Queue(c.cfg.Queue); ok && q.DeadLetters() {
-			return true
-		}
+	if c.cfg.Declare != nil {
+		return c.cfg.Declare.DeadLetters()
 	}
-	return false
+	q, ok := c.pool.Topology().Queue(c.cfg.Queue)
+	return ok && q.DeadLetters()
 }

@@ -54,7 +54,7 @@ type Delivery struct {
 	ConsumerTag string
 
 	session *session
-	waiting bool // no handler has begun; guarded by session.mu
+	later   bool // its handler has returned Later; guarded by session.mu
 }
 
 func newDelivery(s *session, raw *amqp.Delivery) *Delivery {
@@ -87,7 +87,6 @@ func newDelivery(s *session, raw *amqp.Delivery) *Delivery {
 		Tag:             raw.DeliveryTag,
 		ConsumerTag:     raw.ConsumerTag,
 		session:         s,
-		waiting:         true,
 	}
 }
 

@@ -9,6 +9,21 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+const (
+	// closeTimeout bounds the wait for close-ok at the end of a drain.
+	closeTimeout = 5 * time.Second
+
+	// A quorum queue's side of a channel takes 32 settlements at a time
+	// (quorum_commands_soft_limit), keeps further ones back until some are
+	// written to its log, and forgets what it keeps back when the channel closes,
+	// close-ok or not: acks and releases written just before are then lost, and
+	// the deliveries counted as failed (rabbitmq-server issue 10327, seen on
+	// 4.3.6). So a drain gives back single deliveries only as many at a time, with
+	// a pause for the log; all that is left at the end goes as one settlement.
+	paceCount = 16
+	pace      = 50 * time.Millisecond
+)
+
 // DrainError is returned by Run when handlers had not finished at the end of
 // Config.DrainTimeout. Their deliveries were given back to the broker and will be
 // given out again.
@@ -25,9 +40,9 @@ func (e *DrainError) Error() string {
 var errDrained = errors.New("the drain's deadline has passed")
 
 // drain ends a session whose channel lives: no more deliveries, those that no
-// handler has begun go back at once, handlers finish, their verdicts are
-// written, the channel is closed. The broker counts what is unsettled when a
-// channel closes as failed, so nothing is left to that.
+// handler has begun go back, handlers finish, their verdicts are written, the
+// channel is closed. The broker counts what is unsettled when a channel closes as
+// failed, so nothing is left to that.
 func (s *session) drain(in <-chan amqp.Delivery) error {
 	r := s.run
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.drainTimeout())
@@ -35,26 +50,20 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	ctx, stop := s.whileAlive(ctx)
 	defer stop()
 
-	s.mu.Lock()
-	s.draining = true
-	s.mu.Unlock()
+	s.setDraining()
 	if err := s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) }); err == nil {
 		// The driver closes in after the last delivery that came before cancel-ok.
 		for raw := range in {
 			s.take(&raw)
 		}
 	}
-	s.giveBack()
-	select {
-	case <-s.settledAll():
-	case <-ctx.Done():
-	}
+	s.setCancelled()
+	s.giveBack(ctx)
 	if err := s.ch.Err(); err != nil {
 		s.end(err)
 		return nil // the broker gives all of it out again
 	}
-	left := s.releaseRunning()
-	s.finishSettling()
+	left := s.finishSettling()
 	closing, cancelClose := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancelClose()
 	err := s.ch.Close(closing)
@@ -68,9 +77,120 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	return nil
 }
 
-// closeTimeout bounds the wait for close-ok, with which the broker says that it
-// has every ack.
-const closeTimeout = 5 * time.Second
+// linger lets the handlers of a session finish whose subscription the broker has
+// cancelled. Its channel lives: what is not overdue can still be settled there.
+// It waits for them at most until Run is drained.
+func (s *session) linger() {
+	r := s.run
+	ctx, stop := s.whileAlive(context.WithoutCancel(r.ctx))
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.ctx, func() {
+		time.AfterFunc(r.drainTimeout(), cancel)
+	})()
+	// Without the driver's cancel-ok the broker keeps the consumer until this.
+	_ = s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
+	s.giveBack(ctx)
+	if s.ch.Err() == nil {
+		r.left(s.finishSettling())
+		closing, cancelClose := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancelClose()
+		_ = s.ch.Close(closing)
+	}
+	s.end(errCancelled)
+	<-s.settlerDone
+}
+
+// setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is
+// given back and what is paused need not wait longer. Earlier brokers count it as
+// a failed delivery, so there the workers go on with what waits.
+func (s *session) setDraining() {
+	major, minor := s.ch.ServerVersion()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.draining = true
+	s.givesBack = major > 4 || major == 4 && minor >= 3
+	for d := range s.paused {
+		_ = s.settleLocked(d, release)
+	}
+	s.noticeLocked()
+}
+
+// giveBack releases what is not to be handled any more, oldest first and a few at
+// a time, until the handlers have finished or ctx ends; what is left then goes
+// with the end of the session.
+func (s *session) giveBack(ctx context.Context) {
+	pacer := time.NewTicker(pace)
+	defer pacer.Stop()
+	for {
+		s.releaseWaiting(paceCount)
+		select {
+		case <-s.handled():
+			return
+		case <-ctx.Done():
+			return
+		case <-pacer.C:
+		}
+	}
+}
+
+// releaseWaiting releases up to n deliveries that no handler has begun, in the order
+// in which they came.
+func (s *session) releaseWaiting(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.givesBack {
+		return
+	}
+	for _, d := range s.byTagLocked() {
+		if n == 0 {
+			break
+		}
+		_ = s.settleLocked(d, release)
+		n--
+	}
+	s.noticeLocked()
+}
+
+// handled returns a channel that is closed when all that is to be handled is, or
+// the session is over.
+func (s *session) handled() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := make(chan struct{})
+	if s.over || s.isQuietLocked() {
+		close(q)
+		return q
+	}
+	s.quiet = q
+	return q
+}
+
+// setCancelled lets the settler go on: no ack brings another delivery now.
+func (s *session) setCancelled() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cancelled = true
+	s.wakeSettler()
+}
+
+// finishSettling ends the settler: no handler runs, or the time of those that do
+// is over. What they have not settled is released, and they are told. It returns
+// how many there were.
+func (s *session) finishSettling() int {
+	s.mu.Lock()
+	running := s.ledger.open - len(s.queued)
+	s.ending = true
+	clear(s.queued)
+	s.mu.Unlock()
+	if running > 0 {
+		s.abort(fmt.Errorf("%w: %w", ErrStale, errDrained))
+	}
+	s.wakeSettler()
+	<-s.settlerDone
+	return running
+}
 
 // whileAlive returns a ctx that also ends with the session's channel.
 func (s *session) whileAlive(ctx context.Context) (context.Context, func()) {
@@ -90,73 +210,4 @@ func (s *session) whileAlive(ctx context.Context) (context.Context, func()) {
 		<-ended
 		cancel(nil)
 	}
-}
-
-// giveBack releases what no handler has begun, and what is paused, one by one:
-// from RabbitMQ 4.3 on that counts as nothing. Earlier brokers count it as a
-// failed delivery, so there the workers go on with what waits.
-func (s *session) giveBack() {
-	major, minor := s.ch.ServerVersion()
-	free := major > 4 || major == 4 && minor >= 3
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for d := range s.paused {
-		_ = s.settleLocked(d, release)
-	}
-	if free {
-		for d := range s.queued {
-			_ = s.settleLocked(d, release)
-		}
-	}
-	s.noticeLocked()
-}
-
-// releaseRunning gives back, at the deadline, what has no verdict, and tells
-// the handlers that it was for nothing. It returns how many there were.
-func (s *session) releaseRunning() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for i := range s.ledger.entries {
-		if s.ledger.entries[i].verdict == undecided {
-			s.ledger.settle(s.ledger.base+uint64(i), release)
-			n++
-		}
-	}
-	clear(s.queued)
-	if n > 0 {
-		s.abort(fmt.Errorf("%w: %w", ErrStale, errDrained))
-	}
-	return n
-}
-
-// linger lets the handlers of a session finish whose subscription the broker has
-// cancelled. Its channel lives: what is not overdue can still be settled there.
-// It waits for them at most until Run is drained.
-func (s *session) linger(ctx context.Context) {
-	r := s.run
-	rpc, stopRPC := s.whileAlive(context.WithoutCancel(ctx))
-	defer stopRPC()
-	// Without the driver's cancel-ok the broker keeps the consumer until this.
-	_ = s.ch.Call(rpc, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
-	s.giveBack()
-	quiet := s.settledAll()
-	select {
-	case <-quiet:
-	case <-s.ch.Done():
-	case <-ctx.Done():
-		timer := time.NewTimer(r.drainTimeout())
-		defer timer.Stop()
-		select {
-		case <-quiet:
-		case <-s.ch.Done():
-		case <-timer.C:
-			r.left(s.releaseRunning())
-		}
-	}
-	s.finishSettling()
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	_ = s.ch.Close(closing)
-	s.end(errCancelled)
 }

@@ -29,6 +29,12 @@ var (
 	// sent.
 	ErrSettled = errors.New("the delivery is settled already")
 
+	// Later is returned by a handler that settles the delivery afterwards, by Ack,
+	// Reject, Requeue or Release, from whatever goroutine: for what finishes
+	// several at a time. Until then it counts as being handled, but it holds no
+	// worker; a drain waits for it.
+	Later = errors.New("settled later")
+
 	// ErrUndecodable is wrapped when JSON cannot decode a body.
 	ErrUndecodable = errors.New("the body cannot be decoded")
 )

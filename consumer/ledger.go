@@ -108,3 +108,21 @@ func (l *ledger) flush(ws []write, noMultiple bool) []write {
 	l.entries = append(l.entries[:0], l.entries[prefix:]...)
 	return ws
 }
+
+// releaseRest appends to ws, after a flush, the release of everything that has no
+// verdict yet: by one multiple nack, which leaves alone what is settled already.
+func (l *ledger) releaseRest(ws []write) []write {
+	last, count := -1, 0
+	for i := range l.entries {
+		if l.entries[i].verdict == undecided {
+			last = i
+			count++
+		}
+	}
+	if count == 0 {
+		return ws
+	}
+	ws = append(ws, write{tag: l.base + uint64(last), verdict: release, multiple: count > 1, covers: count})
+	l.entries, l.open = l.entries[:0], 0
+	return ws
+}

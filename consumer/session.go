@@ -1,9 +1,12 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,17 +31,22 @@ type session struct {
 	wake        chan struct{} // capacity 1: the settler is to look
 	settlerDone chan struct{}
 
+	lastWrite time.Time // the settler's: of the last settlement
+	burst     int       // and how many were written without a pause before it
+
 	mu         sync.Mutex // guards what follows; held for no call and no write
 	ledger     ledger
 	paused     map[*Delivery]*time.Timer // failed, released when the timer fires
 	queued     map[*Delivery]struct{}    // no handler has begun
 	handling   int
-	first      time.Time // when the oldest unwritten verdict was given
-	over       bool      // nothing can be settled any more
-	draining   bool      // verdicts are written at once
-	noMultiple bool      // some tags may be void: ack one by one
-	ending     bool      // the settler writes what there is and ends
-	quiet      chan struct{}
+	first      time.Time     // when the oldest unwritten verdict was given
+	over       bool          // nothing can be settled any more
+	draining   bool          // verdicts are written at once
+	noMultiple bool          // some tags may be void: ack one by one
+	cancelled  bool          // the broker sends no more: it has answered the cancel, or has sent one
+	ending     bool          // the settler writes what there is and ends
+	givesBack  bool          // what waits for a handler is not handled any more
+	quiet      chan struct{} // closed when it gets quiet, see isQuietLocked
 }
 
 func newSession(r *run, ch *reconnect.Channel) *session {
@@ -66,11 +74,11 @@ func (s *session) receive(raw *amqp.Delivery) *Delivery {
 }
 
 // begin reports whether a worker may handle d: its session is not over and it
-// was not released meanwhile.
+// is not to be given back.
 func (s *session) begin(d *Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.queued[d]; !ok || s.over {
+	if _, ok := s.queued[d]; !ok || s.over || s.givesBack {
 		return false
 	}
 	delete(s.queued, d)
@@ -88,6 +96,19 @@ func (s *session) finish(d *Delivery, v verdict) {
 		_ = s.settleLocked(d, v)
 	}
 	s.noticeLocked()
+}
+
+// later notes that d's handler has returned and that d is settled afterwards:
+// until then it stays among those that are handled.
+func (s *session) later(d *Delivery) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over || s.ledger.settled(d.Tag) {
+		s.handling--
+		s.noticeLocked()
+		return
+	}
+	d.later = true
 }
 
 // pause has d released after a while.
@@ -127,6 +148,10 @@ func (s *session) settleLocked(d *Delivery, v verdict) error {
 		return fmt.Errorf("%s: %w", v, ErrSettled)
 	}
 	delete(s.queued, d)
+	if d.later {
+		d.later = false
+		s.handling--
+	}
 	if t := s.paused[d]; t != nil {
 		t.Stop()
 		delete(s.paused, d)
@@ -137,7 +162,7 @@ func (s *session) settleLocked(d *Delivery, v verdict) error {
 // noticeLocked wakes the settler when there is something for it, and whoever
 // waits for the handlers when there are none.
 func (s *session) noticeLocked() {
-	if s.quiet != nil && s.handling == 0 && len(s.queued) == 0 {
+	if s.quiet != nil && s.isQuietLocked() {
 		close(s.quiet)
 		s.quiet = nil
 	}
@@ -145,6 +170,11 @@ func (s *session) noticeLocked() {
 	if n := s.ledger.pending(); n > 0 && (n == 1 || s.dueLocked()) {
 		s.wakeSettler()
 	}
+}
+
+// isQuietLocked reports whether all that is to be handled is.
+func (s *session) isQuietLocked() bool {
+	return s.handling == 0 && (s.givesBack || len(s.queued) == 0)
 }
 
 func (s *session) wakeSettler() {
@@ -163,6 +193,13 @@ func (s *session) dueLocked() bool {
 	return idle || full || s.draining || s.ending
 }
 
+// holdsLocked reports whether verdicts wait for the answer to the subscription's
+// cancel: Run's ctx has ended, and each ack that goes out before it would bring
+// one delivery more, only to be given back.
+func (s *session) holdsLocked() bool {
+	return s.run.ctx.Err() != nil && !s.cancelled && !s.ending
+}
+
 // settler is the one goroutine that writes verdicts. It ends with the session's
 // channel or when finishSettling is called.
 func (s *session) settler() {
@@ -174,20 +211,26 @@ func (s *session) settler() {
 		s.mu.Lock()
 		var wait time.Duration
 		ws = ws[:0]
-		if n := s.ledger.pending(); n > 0 {
+		if n := s.ledger.pending(); n > 0 && !s.holdsLocked() {
 			if wait = time.Until(s.first.Add(s.run.cfg.FlushInterval)); wait <= 0 || s.dueLocked() {
 				ws, wait = s.ledger.flush(ws, s.noMultiple), 0
 			}
 		}
 		ending := s.ending
+		if ending {
+			ws = s.ledger.releaseRest(ws)
+		}
 		s.mu.Unlock()
 		if len(ws) > 0 {
 			if err := s.write(ws); err != nil {
 				return
 			}
-			continue // there may be more already
+			if !ending {
+				continue // there may be more already
+			}
 		}
 		if ending {
+			s.calm()
 			return
 		}
 		if wait <= 0 {
@@ -207,6 +250,7 @@ func (s *session) settler() {
 // anything else that fails has its connection given up.
 func (s *session) write(ws []write) error {
 	ctx := context.Background() // Room ends with the connection
+	s.noteWrites(len(ws))
 	for _, w := range ws {
 		if err := s.ch.Room(ctx); err != nil {
 			return err
@@ -220,7 +264,7 @@ func (s *session) write(ws []write) error {
 		case requeue:
 			err = s.ch.Raw().Reject(w.tag, true)
 		case release:
-			err = s.ch.Raw().Nack(w.tag, false, true)
+			err = s.ch.Raw().Nack(w.tag, w.multiple, true)
 		}
 		if err != nil {
 			if !s.ch.Raw().IsClosed() {
@@ -231,15 +275,6 @@ func (s *session) write(ws []write) error {
 		s.run.count(w)
 	}
 	return nil
-}
-
-// finishSettling has the settler write what there is and waits for it.
-func (s *session) finishSettling() {
-	s.mu.Lock()
-	s.ending = true
-	s.mu.Unlock()
-	s.wakeSettler()
-	<-s.settlerDone
 }
 
 // end makes the session over: handlers that still run are told by their ctx, and
@@ -260,25 +295,39 @@ func (s *session) end(cause error) {
 	s.abort(fmt.Errorf("%w: %w", ErrStale, cause))
 }
 
-// settledAll returns a channel that is closed when no handler runs and no
-// delivery waits for one, or the session is over.
-func (s *session) settledAll() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	q := make(chan struct{})
-	if s.over || s.handling == 0 && len(s.queued) == 0 {
-		close(q)
-		return q
-	}
-	s.quiet = q
-	return q
+// byTagLocked returns the deliveries that no handler has begun, oldest first.
+func (s *session) byTagLocked() []*Delivery {
+	return slices.SortedFunc(maps.Keys(s.queued), func(a, b *Delivery) int { return cmp.Compare(a.Tag, b.Tag) })
 }
 
 // counts for Status.
-func (s *session) counts() (handling, waiting, paused int) {
+func (s *session) counts() (waiting, paused int, draining bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.handling, len(s.queued), len(s.paused)
+	return len(s.queued), len(s.paused), s.draining
+}
+
+// noteWrites remembers when how many settlements were written, see paceCount.
+func (s *session) noteWrites(n int) {
+	if time.Since(s.lastWrite) > pace {
+		s.burst = 0
+	}
+	s.burst += n
+	s.lastWrite = time.Now()
+}
+
+// calm waits, before the channel is closed, for the broker to have written what
+// came in a burst, see paceCount.
+func (s *session) calm() {
+	if s.burst <= paceCount {
+		return
+	}
+	timer := time.NewTimer(2 * pace)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-s.ch.Done():
+	}
 }
 
 var errCancelled = errors.New("the broker cancelled the subscription: its queue was deleted, the queue's node is gone, or a delivery stayed unsettled for too long")

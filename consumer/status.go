@@ -80,8 +80,11 @@ func (r *run) status() Status {
 		return st
 	}
 	st.Queue = s.queue
-	_, st.Waiting, st.Paused = s.counts()
+	var draining bool
+	st.Waiting, st.Paused, draining = s.counts()
 	switch quiet := s.ch.Quiet(); {
+	case draining:
+		st.Cause = errors.New("draining")
 	case s.ch.Err() != nil:
 		st.Cause = s.ch.Err()
 	case s.ch.Heartbeat() > 0 && quiet >= 2*s.ch.Heartbeat():

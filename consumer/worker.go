@@ -137,6 +137,11 @@ func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) {
 		s.finish(d, ack)
 		return
 	}
+	if errors.Is(err, Later) {
+		r.succeeded()
+		s.later(d)
+		return
+	}
 	var chosen *decision
 	if !panicked && errors.As(err, &chosen) {
 		r.cfg.Logger.Debug("delivery settled by its handler", "verdict", chosen.verdict.String(), "message", d.MessageID, "reason", err)

@@ -161,6 +161,9 @@ func (lf *life) explain(err error) error {
 	if cause := lf.conn.reason(); cause != nil {
 		return fmt.Errorf("%w: %w", ErrLost, cause)
 	}
+	if lf.raw.IsClosed() {
+		return fmt.Errorf("%w: %w", ErrLost, errPeerClosed)
+	}
 	return err
 }
 

@@ -109,6 +109,10 @@ func (lf *life) isBlocked() (bool, <-chan struct{}) {
 	return lf.blocked, lf.unblock
 }
 
+// isOver reports whether the connection has ended, be it that its owner has not
+// seen it yet.
+func (lf *life) isOver() bool { return lf.conn.reason() != nil || lf.raw.IsClosed() }
+
 // drop gives the connection up.
 func (lf *life) drop(cause error) { lf.conn.abort(cause) }
 

@@ -208,7 +208,7 @@ func (l *link) ready(ctx context.Context) (*life, error) {
 		l.mu.Unlock()
 		switch status.State {
 		case Connected, Blocked:
-			if lf.conn.reason() == nil && (status.State == Connected || l.role != Publishing) {
+			if !lf.isOver() && (status.State == Connected || l.role != Publishing) {
 				return lf, nil
 			}
 		case Failed:

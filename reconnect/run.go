@@ -66,7 +66,7 @@ func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context,
 			waits.Reset()
 		}
 		switch {
-		case lf.conn.reason() != nil, errors.Is(err, Again):
+		case lf.isOver(), errors.Is(err, Again):
 			// The link waits before it dials again; or progress was made.
 			continue
 		case fatal:

@@ -1,0 +1,262 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/mqkit/mqkit/internal/cli"
+	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// publish does what the command says. The error is a usage error: nothing was
+// begun.
+func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, stderr io.Writer) (code int, err error) {
+	talk := cli.NewTalk(stderr, "mqpub", o.quiet, o.verbose)
+	template, err := o.message.template()
+	if err != nil {
+		return 0, err
+	}
+	template.Exchange, template.RoutingKey = o.exchange, o.routingKey
+	if o.queue != "" {
+		template.RoutingKey = o.queue
+	}
+	cfg, err := o.connection.Config(talk, o.queue)
+	if err != nil {
+		return 0, err
+	}
+	if len(bodies) > 0 {
+		stdin = nil
+	}
+	failed, err := openFailedFile(o.failed, stdin)
+	if err != nil {
+		return 0, err
+	}
+
+	interrupts := cli.CatchInterrupts(ctx)
+	defer interrupts.Stop()
+	work, giveUp := context.WithCancelCause(interrupts.Soft)
+	defer giveUp(nil)
+	outage := cli.NewOutage(talk, o.connection.Retry, giveUp)
+	defer outage.Stop()
+	cfg.OnStateChange = outage.Observe
+
+	pool, err := cli.Connect(work, cfg, o.connection.ConnectTimeout)
+	if err != nil {
+		talk.Fail("%s", cli.FailLine(err))
+		_ = failed.close()
+		return cli.CodeOf(err), nil
+	}
+	p, err := producer.New(pool, producer.Config{MaxInFlight: o.inFlight, Logger: talk.Logger()})
+	if err != nil {
+		pool.CloseNow()
+		return 0, err
+	}
+	j := &job{
+		options:  o,
+		talk:     talk,
+		template: template,
+		pool:     pool,
+		producer: p,
+		outage:   outage,
+		failed:   failed,
+		work:     work,
+		hard:     interrupts.Hard,
+		giveUp:   giveUp,
+		begun:    time.Now(),
+		pending:  make(chan sent, o.inFlight),
+		resolved: make(chan struct{}),
+	}
+	in := arguments(bodies)
+	if stdin != nil {
+		if cli.IsTerminal(stdin) {
+			talk.Note("reading messages from the terminal, one a line; end with ctrl-d")
+		}
+		in = lines(stdin, work.Done())
+	}
+	return j.all(in), nil
+}
+
+// job is one run from its first message to its summary. Messages go through two
+// stages, each a goroutine: intake hands them to the producer, resolve takes the
+// verdicts in the same order. What waits between them is bounded, so a run needs
+// the same memory however long its input is.
+type job struct {
+	options  *options
+	talk     *cli.Talk
+	template producer.Message
+	pool     *reconnect.Pool
+	producer *producer.Producer
+	outage   *cli.Outage
+	failed   *failedFile
+	begun    time.Time
+
+	work   context.Context // ends when nothing more is to be taken in; its cause says why
+	hard   context.Context // ends when nothing is to be waited for
+	giveUp func(error)     // ends work
+
+	pending  chan sent
+	resolved chan struct{} // closed when every message has its verdict
+	tally    tally         // resolve's until then
+}
+
+// sent is a message that the producer has, or has refused.
+type sent struct {
+	line    int
+	message producer.Message
+	pending *producer.Confirmation // nil if err is the verdict
+	err     error
+}
+
+func (j *job) all(in *input) int {
+	var watchers, resolver sync.WaitGroup
+	watchers.Go(j.abandonWhenAsked)
+	watchers.Go(j.showProgress)
+	resolver.Go(func() { j.resolve(in.what) })
+	last, complete := j.intake(in)
+	close(j.pending)
+	resolver.Wait()
+	close(j.resolved)
+	watchers.Wait()
+	j.close()
+	return j.conclude(in, last, complete)
+}
+
+// intake publishes until the input ends, complete, or is to be read no further.
+// last is the number of the last message that the producer got.
+func (j *job) intake(in *input) (last int, complete bool) {
+	for {
+		select {
+		case <-j.work.Done():
+			return last, false
+		case it, ok := <-in.items:
+			if !ok {
+				return last, in.err == nil
+			}
+			s := sent{line: it.line, message: j.template}
+			s.message.Body = it.body
+			s.pending, s.err = j.producer.PublishAsync(j.work, s.message)
+			if s.err != nil && producer.VerdictOf(s.err) == producer.NotSent {
+				j.giveUp(s.err) // if nothing else has ended it, the producer is over
+			}
+			j.pending <- s
+			last = it.line
+		}
+	}
+}
+
+// resolve takes the verdicts, in the order of the messages.
+func (j *job) resolve(what string) {
+	for s := range j.pending {
+		if s.pending != nil {
+			s.err = j.verdict(s.pending)
+		}
+		j.tally.add(s.err)
+		if s.err == nil {
+			continue
+		}
+		s.message.MessageID = messageID(s)
+		kept := ""
+		if err := j.failed.keep(&s.message); err != nil {
+			kept = "; " + err.Error()
+		}
+		j.talk.Note("%s %d: %s%s", what, s.line, reason(s.err), kept)
+	}
+}
+
+// verdict waits for one, at most for --confirm-timeout while the connection is
+// up, from when it is the oldest and from when the connection came up.
+func (j *job) verdict(c *producer.Confirmation) error {
+	select {
+	case <-c.Done():
+		return c.Err()
+	default:
+	}
+	limit := j.options.confirmTimeout
+	if limit == 0 {
+		<-c.Done()
+		return c.Err()
+	}
+	oldest := time.Now()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.Done():
+			return c.Err()
+		case <-timer.C:
+		}
+		from := oldest
+		up, since := j.outage.Up()
+		if up && since.After(from) {
+			from = since
+		}
+		left := limit
+		if up {
+			left -= time.Since(from)
+		}
+		if left <= 0 {
+			j.giveUp(&confirmTimeoutError{limit: limit, status: j.pool.Status(reconnect.Publishing)})
+			<-c.Done()
+			return c.Err()
+		}
+		timer.Reset(left)
+	}
+}
+
+// confirmTimeoutError says that --confirm-timeout has passed.
+type confirmTimeoutError struct {
+	limit  time.Duration
+	status reconnect.Status
+}
+
+func (e *confirmTimeoutError) Error() string {
+	s := fmt.Sprintf("no confirmation for %v (--confirm-timeout)", e.limit)
+	if e.status.State == reconnect.Blocked {
+		s += ": " + e.status.Cause.Error()
+	}
+	return s
+}
+
+// abandonWhenAsked closes the producer over what has no verdict when the run is to
+// end: after a signal there is time for --shutdown-timeout, otherwise none.
+func (j *job) abandonWhenAsked() {
+	select {
+	case <-j.resolved:
+		return
+	case <-j.work.Done():
+	}
+	cause := context.Cause(j.work)
+	var interrupted *cli.Interrupted
+	if errors.As(cause, &interrupted) {
+		timer := time.NewTimer(j.options.shutdownTimeout)
+		defer timer.Stop()
+		select {
+		case <-j.resolved:
+			return
+		case <-timer.C:
+			cause = fmt.Errorf("%w, and no answer within %v", cause, j.options.shutdownTimeout)
+		case <-j.hard.Done():
+			cause = context.Cause(j.hard)
+		}
+	}
+	over, cancel := context.WithCancelCause(context.Background())
+	cancel(cause)
+	_ = j.producer.Close(over)
+}
+
+// close hangs up, politely if there is time for it.
+func (j *job) close() {
+	ctx, cancel := context.WithTimeout(j.hard, j.options.shutdownTimeout)
+	defer cancel()
+	if up, _ := j.outage.Up(); !up {
+		cancel()
+	}
+	j.outage.Stop()
+	_ = j.producer.Close(ctx)
+	_ = j.pool.Close(ctx)
+}

@@ -1,0 +1,113 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/mqkit/mqkit/internal/cli"
+	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// tally counts verdicts.
+type tally [producer.Unknown + 1]uint64
+
+func (t *tally) add(err error) { t[producer.VerdictOf(err)]++ }
+
+// failed is how many were not confirmed.
+func (t *tally) failed() uint64 {
+	var n uint64
+	for v, count := range t {
+		if producer.Verdict(v) != producer.Confirmed {
+			n += count
+		}
+	}
+	return n
+}
+
+// undecided is how many the broker has said nothing about.
+func (t *tally) undecided() uint64 {
+	return t[producer.NotSent] + t[producer.Unknown]
+}
+
+// String is "3 failed (2 returned, 1 unknown)".
+func (t *tally) String() string {
+	s := fmt.Sprintf("%d failed", t.failed())
+	var parts []string
+	for v := producer.Returned; v <= producer.Unknown; v++ {
+		if t[v] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %v", t[v], v))
+		}
+	}
+	if len(parts) > 0 {
+		s += " (" + strings.Join(parts, ", ") + ")"
+	}
+	return s
+}
+
+// messageID is the id under which it was published.
+func messageID(s sent) string {
+	if s.pending != nil {
+		return s.pending.MessageID()
+	}
+	var e *producer.PublishError
+	if errors.As(s.err, &e) {
+		return e.MessageID
+	}
+	return s.message.MessageID
+}
+
+// reason is the verdict and why, for one line.
+func reason(err error) string {
+	var (
+		e        *producer.PublishError
+		returned *producer.ReturnedError
+		refused  *producer.RefusedError
+		broker   *reconnect.BrokerError
+	)
+	if !errors.As(err, &e) {
+		return err.Error()
+	}
+	text := ""
+	switch {
+	case errors.As(err, &returned) && returned.Exchange == "":
+		text = fmt.Sprintf("there is no queue %q", returned.RoutingKey)
+	case errors.As(err, &returned):
+		text = fmt.Sprintf("exchange %q has no queue bound for routing key %q", returned.Exchange, returned.RoutingKey)
+	case e.Verdict == producer.Nacked:
+		text = "a queue did not take it"
+	case errors.As(err, &refused) && errors.As(err, &broker):
+		text = cli.Explain(broker)
+	case errors.As(err, &refused):
+		text = strings.TrimPrefix(refused.Error(), "refused: ")
+	default:
+		text = because(e)
+	}
+	s := fmt.Sprintf("%v: %s", e.Verdict, text)
+	if e.MaybeStored && e.Verdict != producer.Unknown {
+		s += " (but an earlier sending of it may be in a queue)"
+	}
+	return s
+}
+
+// because is why a message has no answer: the reason for which the run ended.
+func because(e *producer.PublishError) string {
+	var (
+		lost        *cli.LostError
+		timeout     *confirmTimeoutError
+		interrupted *cli.Interrupted
+	)
+	switch {
+	case errors.As(e, &lost):
+		return lost.Error()
+	case errors.As(e, &timeout):
+		return timeout.Error()
+	case errors.As(e, &interrupted):
+		return interrupted.Error()
+	case errors.Is(e, producer.ErrClosed):
+		return "the run was ending"
+	default:
+		return cli.Explain(e.Err)
+	}
+}

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/internal/cli"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// consume does what the command says. The error is a usage error: nothing was
+// begun.
+func consume(ctx context.Context, o *options, stdout, stderr io.Writer) (code int, err error) {
+	talk := cli.NewTalk(stderr, "mqsub", o.quiet, o.verbose)
+	cfg, err := o.connection.Config(talk, o.queue)
+	if err != nil {
+		return 0, err
+	}
+	cfg.First = reconnect.Consuming
+
+	interrupts := cli.CatchInterrupts(ctx)
+	defer interrupts.Stop()
+	work, stop := context.WithCancelCause(interrupts.Soft)
+	defer stop(nil)
+	outage := cli.NewOutage(talk, o.connection.Retry, stop)
+	defer outage.Stop()
+	cfg.OnStateChange = outage.Observe
+
+	pool, err := cli.Connect(work, cfg, o.connection.ConnectTimeout)
+	if err != nil {
+		talk.Fail("%s", cli.FailLine(err))
+		return cli.CodeOf(err), nil
+	}
+	s := newSink(stdout, o.pipeBuffered)
+	consuming := o.consumerConfig(talk, s)
+	c, err := consumer.New(pool, consuming)
+	if err != nil {
+		pool.CloseNow()
+		return 0, &cli.UsageError{Err: err}
+	}
+	j := &job{
+		options:  o,
+		talk:     talk,
+		pool:     pool,
+		consumer: c,
+		outage:   outage,
+		sink:     s,
+		begun:    time.Now(),
+		work:     work,
+		hard:     interrupts.Hard,
+		stop:     stop,
+	}
+	j.prefetch = uint64(consuming.Prefetch)
+	j.holder.ack, j.holder.busy = j.ack, j.busy
+	j.active.Store(j.begun.UnixNano())
+	return j.all(), nil
+}
+
+func (o *options) consumerConfig(talk *cli.Talk, s sink) consumer.Config {
+	cfg := consumer.Config{
+		Queue:        o.queue,
+		Workers:      1, // keeps the order
+		Prefetch:     s.prefetch(),
+		DrainTimeout: max(o.shutdownTimeout, time.Millisecond),
+		Logger:       talk.Logger(),
+	}
+	if o.count > 0 && o.count < uint64(cfg.Prefetch) {
+		cfg.Prefetch = int(o.count)
+	}
+	if o.exchange != "" {
+		cfg.Declare = &topology.Queue{Exclusive: true} // the broker names it
+		for _, pattern := range o.patterns {
+			cfg.Bindings = append(cfg.Bindings, topology.Binding{Exchange: o.exchange, RoutingKey: pattern})
+		}
+	}
+	return cfg
+}
+
+// job is one run from its subscription to its summary.
+type job struct {
+	options  *options
+	talk     *cli.Talk
+	pool     *reconnect.Pool
+	consumer *consumer.Consumer
+	outage   *cli.Outage
+	sink     sink
+	begun    time.Time
+
+	work  context.Context // ends when no more messages are wanted; its cause says why
+	hard  context.Context // ends when nothing is to be waited for
+	stop  func(error)     // ends work
+	write context.Context // ends when even what is being written is given up
+
+	prefetch uint64
+	holder   holder
+
+	buf    []byte       // handle's
+	active atomic.Int64 // when a message last came or went, Unix nanoseconds
+
+	mu    sync.Mutex // guards tally
+	tally tally
+}
+
+// tally counts messages.
+type tally struct {
+	taken       uint64 // written, and acked or about to be
+	unacked     uint64 // written, but their session was over: they come again
+	redelivered uint64 // of those written, the ones that were given out before
+}
+
+var errCount = errors.New("the count is reached")
+
+func (j *job) all() int {
+	write, giveUpWriting := context.WithCancelCause(context.Background())
+	defer giveUpWriting(nil)
+	j.write = write
+	ended := make(chan struct{})
+	var watchers sync.WaitGroup
+	watchers.Go(func() { j.boundWriting(ended, giveUpWriting) })
+	watchers.Go(func() { j.watchSubscription(ended) })
+	watchers.Go(func() { j.showProgress(ended) })
+	watching, stopWatching := context.WithCancel(context.Background())
+	watchers.Go(func() {
+		j.sink.watch(watching, func() { j.stop(errReaderGone) })
+	})
+
+	defer context.AfterFunc(j.work, j.holder.release)()
+	returned := make(chan error, 1)
+	go func() { returned <- j.consumer.Run(j.work, j.handle) }() // ends with Run, or with the process
+	var err error
+	select {
+	case err = <-returned:
+	case <-j.hard.Done():
+		j.pool.CloseNow()
+		err = context.Cause(j.hard)
+	}
+	stopWatching()
+	close(ended)
+	watchers.Wait()
+	j.close()
+	return j.conclude(err)
+}
+
+// handle writes one message and acks it.
+func (j *job) handle(session context.Context, d *consumer.Delivery) error {
+	now := time.Now()
+	j.active.Store(now.UnixNano())
+	defer func() { j.active.Store(time.Now().UnixNano()) }()
+	j.holder.session(d.ConsumerTag)
+	if j.wantsNoMore() {
+		return consumer.Release(nil)
+	}
+	line, err := j.options.output.append(j.buf[:0], d, now)
+	if err != nil {
+		j.stop(fmt.Errorf("cannot write message %s as %s: %w", d.MessageID, j.options.output, err))
+		return consumer.Release(err)
+	}
+	j.buf = line
+	if err := j.sink.put(j.write, session, line); err != nil {
+		if errors.Is(err, errNotTaken) && j.write.Err() == nil && j.work.Err() == nil {
+			j.count(func(t *tally) { t.unacked++ })
+			return consumer.Release(err) // its session is over: it comes again
+		}
+		j.stop(&outputError{err})
+		return consumer.Release(err)
+	}
+	var taken uint64
+	j.count(func(t *tally) {
+		t.taken++
+		taken = t.taken
+		if d.Redelivered {
+			t.redelivered++
+		}
+	})
+	switch n := j.options.count; {
+	case n > 0 && taken < n && taken+j.prefetch > n:
+		j.holder.hold(d)
+		return consumer.Later
+	case taken == n && session.Err() == nil:
+		// The last one. The subscription ends before its ack and those held, or
+		// the broker would send more.
+		j.stop(errCount)
+	}
+	j.ack(d)
+	return nil
+}
+
+// ack acks what is written.
+func (j *job) ack(d *consumer.Delivery) {
+	if d.Ack() != nil { // its session is over
+		j.count(func(t *tally) {
+			t.taken--
+			t.unacked++
+		})
+	}
+}
+
+// busy reports whether a message is being written, or waits to be.
+func (j *job) busy() bool {
+	st := j.consumer.Status()
+	return st.Handling > 0 || st.Waiting > 0
+}
+
+// wantsNoMore reports whether a message may not be written any more: the count
+// is reached, or it could not be written. A signal alone does not say so: before
+// RabbitMQ 4.3 what is at hand is better worked through than given back.
+func (j *job) wantsNoMore() bool {
+	cause := context.Cause(j.work)
+	var output *outputError
+	return errors.Is(cause, errCount) || errors.Is(cause, errReaderGone) || errors.As(cause, &output)
+}
+
+// outputError says that stdout does not take what is written.
+type outputError struct{ err error }
+
+func (e *outputError) Error() string {
+	if errors.Is(e.err, errReaderGone) || errors.Is(e.err, errNotTaken) {
+		return e.err.Error()
+	}
+	return fmt.Sprintf("cannot write the output: %v", e.err)
+}
+
+// Unwrap returns what the system said.
+func (e *outputError) Unwrap() error { return e.err }
+
+// boundWriting ends the writing at --shutdown-timeout after the end of work, or
+// at a second signal.
+func (j *job) boundWriting(ended <-chan struct{}, giveUp context.CancelCauseFunc) {
+	select {
+	case <-ended:
+		return
+	case <-j.work.Done():
+	}
+	timer := time.NewTimer(j.options.shutdownTimeout)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		giveUp(errNotTaken)
+	case <-j.hard.Done():
+		giveUp(errNotTaken)
+	}
+}
+
+// close hangs up, politely if there is time for it.
+func (j *job) close() {
+	ctx, cancel := context.WithTimeout(j.hard, max(j.options.shutdownTimeout, time.Second))
+	defer cancel()
+	if up, _ := j.outage.Up(); !up {
+		cancel()
+	}
+	j.outage.Stop()
+	_ = j.pool.Close(ctx)
+}
+
+func (j *job) count(change func(*tally)) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change(&j.tally)
+}
+
+func (j *job) counts() tally {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.tally
+}

@@ -1,0 +1,20 @@
+package workqueue_test
+
+import (
+	"testing"
+
+	"github.com/mqkit/mqkit/examples/workqueue"
+)
+
+func TestTopologyKeepsWhatNoWorkerCanHandle(t *testing.T) {
+	top := workqueue.Topology()
+	if err := top.Validate(); err != nil {
+		t.Error(err)
+	}
+	for _, warning := range top.Lint() {
+		t.Error(warning)
+	}
+	if q, ok := top.Queue(workqueue.Queue); !ok || !q.DeadLetters() {
+		t.Errorf("queue %q has no dead-letter exchange", workqueue.Queue)
+	}
+}

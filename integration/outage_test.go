@@ -1,0 +1,135 @@
+package integration_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/integration/broker"
+	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+// underLoad runs fault three times while eight goroutines publish and a consumer
+// acks, makes sure that both connections were lost each time and came back, and
+// settles up.
+func underLoad(t *testing.T, n *broker.Node, fault func(t *testing.T, round int)) {
+	queue := uniqueName(t)
+	pool, states := open(t, quorum(queue, n.URL()))
+	p := newProducer(t, pool, producer.Config{})
+	tr := newTraffic(queue)
+	c := consume(t, pool, consumer.Config{Queue: queue, Workers: 4}, tr.handle)
+	c.awaitSubscribed(t)
+	settled(t)
+
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	load := tr.publish(ctx, p, 8)
+	const rounds = 3
+	for round := range rounds {
+		tr.awaitConfirmed(t, 200)
+		lost := states.count(reconnect.Publishing, reconnect.Waiting)
+		lostConsuming := states.count(reconnect.Consuming, reconnect.Waiting)
+		fault(t, round)
+		states.await(t, reconnect.Publishing, reconnect.Waiting, lost+1) // the fault happened
+		states.await(t, reconnect.Consuming, reconnect.Waiting, lostConsuming+1)
+		tr.awaitConfirmed(t, 200)
+	}
+	stop()
+	load.Wait()
+	t.Cleanup(func() {
+		if t.Failed() {
+			out, _ := n.Ctl(context.Background(), "list_queues", "name", "messages_ready", "messages_unacknowledged", "consumers")
+			t.Log(out)
+			out, _ = n.Ctl(context.Background(), "list_consumers")
+			t.Log(out, c.Status())
+		}
+	})
+	tr.settleUp(t, p)
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func ctl(t *testing.T, n *broker.Node, args ...string) string {
+	t.Helper()
+	out, err := n.Ctl(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func TestClosedConnectionsUnderLoadLoseNothing(t *testing.T) {
+	t.Parallel()
+	node := ownNode(t)
+	underLoad(t, node, func(t *testing.T, _ int) {
+		ctl(t, node, "close_all_connections", "test")
+	})
+}
+
+func TestStoppedApplicationUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	node := ownNode(t)
+	underLoad(t, node, func(t *testing.T, _ int) {
+		ctl(t, node, "stop_app")
+		ctl(t, node, "start_app")
+	})
+}
+
+func TestKilledBrokerUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
+	node := ownNode(t)
+	underLoad(t, node, func(t *testing.T, _ int) {
+		if err := node.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := node.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestKilledLeaderUnderLoadLosesNothing(t *testing.T) {
+	cl := cluster(t)
+	queue := uniqueName(t)
+	pool, states := open(t, quorum(queue, cl.URLs()...))
+	p := newProducer(t, pool, producer.Config{})
+	tr := newTraffic(queue)
+	c := consume(t, pool, consumer.Config{Queue: queue, Workers: 4}, tr.handle)
+	c.awaitSubscribed(t)
+	settled(t)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	load := tr.publish(ctx, p, 8)
+	for range 3 {
+		tr.awaitConfirmed(t, 200)
+		leader, err := cl.Leader(t.Context(), queue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := leader.Kill(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		tr.awaitConfirmed(t, 200) // by another leader, while that one is dead
+		now, err := cl.Leader(t.Context(), queue)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.Name() == leader.Name() {
+			t.Fatalf("%s was killed and still leads", now.Name())
+		}
+		if err := leader.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := leader.WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		tr.awaitConfirmed(t, 200)
+	}
+	stop()
+	load.Wait()
+	tr.settleUp(t, p)
+	t.Logf("publishing connection lost %d times, consuming %d times",
+		states.count(reconnect.Publishing, reconnect.Waiting), states.count(reconnect.Consuming, reconnect.Waiting))
+}

@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+)
+
+// Interrupted is the cause with which a context of Interrupts ends.
+type Interrupted struct {
+	Signal syscall.Signal
+	Twice  bool
+}
+
+func (e *Interrupted) Error() string {
+	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[e.Signal]
+	if e.Twice {
+		return fmt.Sprintf("interrupted twice (%s)", name)
+	}
+	return fmt.Sprintf("interrupted (%s)", name)
+}
+
+// ExitCode is what a shell shows for a process that the signal ended.
+func (e *Interrupted) ExitCode() int { return ExitInterrupted + int(e.Signal) }
+
+// Interrupts are SIGINT and SIGTERM: the first asks to stop in order, the second
+// to stop now, and a third is the system's business again.
+type Interrupts struct {
+	// Soft ends with the first signal, or with the parent context.
+	Soft context.Context
+	// Hard ends with the second.
+	Hard context.Context
+
+	signals chan os.Signal
+	done    chan struct{}
+	stopped sync.WaitGroup
+}
+
+// CatchInterrupts begins to listen; Stop ends it.
+func CatchInterrupts(parent context.Context) *Interrupts {
+	soft, stopSoft := context.WithCancelCause(parent)
+	hard, stopHard := context.WithCancelCause(context.WithoutCancel(parent))
+	i := &Interrupts{Soft: soft, Hard: hard, signals: make(chan os.Signal, 2), done: make(chan struct{})}
+	signal.Notify(i.signals, syscall.SIGINT, syscall.SIGTERM)
+	i.stopped.Go(func() {
+		defer signal.Stop(i.signals)
+		for n := 1; n <= 2; n++ {
+			select {
+			case s := <-i.signals:
+				cause := &Interrupted{Signal: s.(syscall.Signal), Twice: n == 2}
+				if cause.Twice {
+					stopHard(cause)
+				}
+				stopSoft(cause)
+			case <-i.done:
+				return
+			}
+		}
+	})
+	return i
+}
+
+// Stop gives the signals back to the system.
+func (i *Interrupts) Stop() {
+	close(i.done)
+	i.stopped.Wait()
+}

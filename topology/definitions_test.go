@@ -1,0 +1,94 @@
+package topology_test
+
+import (
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+// The exports were written by RabbitMQ 4.3.6, 4.0.5 and 3.10.8, and by the
+// management API of 4.3.6 for one virtual host.
+func TestLoadFileReadsWhatABrokerExports(t *testing.T) {
+	t.Parallel()
+	for export, vhost := range map[string]string{"export-43": "/", "export-40": "", "export-310": "", "export-vhost": ""} {
+		got, err := topology.LoadFile(filepath.Join("testdata", export+".json"), topology.LoadOptions{VHost: vhost})
+		if err != nil {
+			t.Fatal(err)
+		}
+		loadGolden(t, export+".yaml", topology.LoadOptions{}, got)
+		if err := got.Validate(); err != nil {
+			t.Errorf("%s has faults: %v", export, err)
+		}
+	}
+}
+
+func TestLoadTakesOneVirtualHostFromAnExport(t *testing.T) {
+	t.Parallel()
+	load := func(export, vhost string) (topology.Topology, error) {
+		return topology.LoadFile(filepath.Join("testdata", export+".json"), topology.LoadOptions{VHost: vhost})
+	}
+	if _, err := load("export-43", ""); err == nil || !strings.HasSuffix(err.Error(), `has several virtual hosts, name one of them in LoadOptions.VHost: "/", "lv"`) {
+		t.Errorf("none was named of several: %v", err)
+	}
+	if _, err := load("export-43", "other"); err == nil || !strings.HasSuffix(err.Error(), `has no virtual host "other", only "/", "lv"`) {
+		t.Errorf("one that is not there was named: %v", err)
+	}
+	if _, err := load("export-vhost", "other"); err == nil || !strings.HasSuffix(err.Error(), `has no virtual host "other", only "topo-vh"`) {
+		t.Errorf("an export of one virtual host was taken for another: %v", err)
+	}
+	lv, err := load("export-43", "lv")
+	if want := (topology.Topology{Queues: []topology.Queue{{Name: "topo-1", Type: topology.Quorum}}}); err != nil || !reflect.DeepEqual(lv, want) {
+		t.Errorf("lv is %+v, %v", lv, err)
+	}
+	named, err := load("export-vhost", "topo-vh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if unnamed, _ := load("export-vhost", ""); !reflect.DeepEqual(named, unnamed) {
+		t.Error("naming the only virtual host changes what is read")
+	}
+}
+
+func TestLoadOfAnExportSendsTheSameArgumentsAgain(t *testing.T) {
+	t.Parallel()
+	top, err := topology.Load(strings.NewReader(`{"rabbitmq_version": "4.3.6", "queues": [
+		{"name": "a", "durable": true, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 0, "x-message-ttl": 0, "x-max-length": 0, "x-single-active-consumer": false}},
+		{"name": "b", "durable": true, "arguments": {"x-queue-type": "quorum", "x-delayed-retry-min": 1000, "x-dead-letter-exchange": "", "x-overflow": ""}},
+		{"name": "c", "durable": true, "arguments": {"x-queue-type": "stream", "x-max-age": "1Y"}},
+		{"name": "d", "durable": false, "auto_delete": true, "arguments": []}
+	]}`), topology.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []map[string]any{
+		{"x-queue-type": "quorum", "x-delivery-limit": int64(0), "x-message-ttl": int64(0), "x-max-length": int64(0), "x-single-active-consumer": false},
+		{"x-queue-type": "quorum", "x-delayed-retry-min": int64(1000), "x-dead-letter-exchange": "", "x-overflow": ""},
+		{"x-queue-type": "stream", "x-max-age": "1Y"},
+		{"x-queue-type": "classic"},
+	}
+	for i, q := range top.Queues {
+		if got := map[string]any(q.DeclareArguments()); !reflect.DeepEqual(got, want[i]) {
+			t.Errorf("%s is sent with %v, want %v", q.Name, got, want[i])
+		}
+	}
+	if d := top.Queues[3]; !d.Transient || !d.AutoDelete || d.Arguments != nil {
+		t.Errorf("d is %+v", d)
+	}
+}
+
+func TestLoadNamesTheLineInABrokenExport(t *testing.T) {
+	t.Parallel()
+	for doc, want := range map[string]string{
+		"{\"rabbitmq_version\": \"4.3.6\",\n\"queues\": [{\"durable\": true}]}":                                          `line 2: queues[0]: "name" is missing`,
+		"{\"rabbitmq_version\": \"4.3.6\",\n\"queues\": [{\"name\": \"q\", \"durable\": 1}]}":                            "line 2: queues[0].durable: has to be true or false and is 1",
+		"{\"rabbitmq_version\": \"4.3.6\",\n\"queues\": {}}":                                                             "line 2: queues: has to be a list and is a mapping",
+		"{\"rabbitmq_version\": \"4.3.6\",\n\"bindings\": [{\"source\": \"x\", \"destination\": \"q\", \"vhost\":\n1}]}": "line 3: bindings[0].vhost: has to be a string and is 1: quote it",
+	} {
+		if _, err := topology.Load(strings.NewReader(doc), topology.LoadOptions{}); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", doc, err, want)
+		}
+	}
+}

@@ -1,0 +1,203 @@
+package topology
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// node is a value in a document, with the line that it stands on. YAML and JSON
+// are both read into nodes, so that there is one strict decoder for them and
+// every complaint has a line.
+type node struct {
+	line  int
+	value any // nil, bool, int64, float64, string, []node, []entry
+}
+
+// entry is one key of a mapping, in the document's order.
+type entry struct {
+	key   string
+	line  int
+	value node
+}
+
+// maxDepth bounds the nesting of a document: a topology needs six.
+const maxDepth = 64
+
+// kind names the node's type in a complaint.
+func (n node) kind() string {
+	switch v := n.value.(type) {
+	case nil:
+		return "nothing"
+	case bool:
+		return strconv.FormatBool(v)
+	case int64:
+		return strconv.FormatInt(v, 10)
+	case float64:
+		return "the number " + strconv.FormatFloat(v, 'g', -1, 64)
+	case string:
+		return strconv.Quote(v)
+	case []node:
+		return "a list"
+	}
+	return "a mapping"
+}
+
+// decoder reads nodes and collects complaints.
+type decoder struct {
+	file string
+	errs []error
+}
+
+func (d *decoder) fail(line int, path, format string, args ...any) {
+	d.errs = append(d.errs, &LoadError{File: d.file, Line: line, Path: path, Problem: fmt.Sprintf(format, args...)})
+}
+
+// entries returns the keys of a mapping; nothing at all is an empty mapping.
+func (d *decoder) entries(n node, path string) []entry {
+	switch v := n.value.(type) {
+	case nil:
+		return nil
+	case []entry:
+		return v
+	}
+	d.fail(n.line, path, "has to be a mapping and is %s", n.kind())
+	return nil
+}
+
+// items returns the items of a list; nothing at all is an empty list.
+func (d *decoder) items(n node, path string) []node {
+	switch v := n.value.(type) {
+	case nil:
+		return nil
+	case []node:
+		return v
+	}
+	d.fail(n.line, path, "has to be a list and is %s", n.kind())
+	return nil
+}
+
+func (d *decoder) text(n node, path string) string {
+	s, ok := n.value.(string)
+	switch {
+	case ok:
+	case n.value == nil:
+		d.fail(n.line, path, `has no value: an empty string is "", and a value that begins with # or * has to be quoted`)
+	default:
+		d.fail(n.line, path, "has to be a string and is %s: quote it", n.kind())
+	}
+	return s
+}
+
+func (d *decoder) flag(n node, path string) bool {
+	b, ok := n.value.(bool)
+	if !ok {
+		d.fail(n.line, path, "has to be true or false and is %s", n.kind())
+	}
+	return b
+}
+
+func (d *decoder) integer(n node, path string) int64 {
+	i, ok := n.value.(int64)
+	if !ok {
+		d.fail(n.line, path, "has to be an integer and is %s", n.kind())
+	}
+	return i
+}
+
+func (d *decoder) duration(n node, path string) time.Duration {
+	switch v := n.value.(type) {
+	case string:
+		t, err := parseDuration(v)
+		if err != nil {
+			d.fail(n.line, path, "%v", err)
+		}
+		return t
+	case int64, float64:
+		d.fail(n.line, path, "needs a unit, as in 30s, 500ms, 1h30m or 7d, and is %s", n.kind())
+	default:
+		d.fail(n.line, path, "has to be a duration, as in 30s, 500ms, 1h30m or 7d, and is %s", n.kind())
+	}
+	return 0
+}
+
+// table reads the arguments of a declaration. Integers stay integers: to the
+// broker an x-message-ttl of 1000.0 is not a number of milliseconds.
+func (d *decoder) table(n node, path string) amqp.Table {
+	entries := d.entries(n, path)
+	if len(entries) == 0 {
+		return nil
+	}
+	t := make(amqp.Table, len(entries))
+	for _, e := range entries {
+		t[e.key] = e.value.tableValue()
+	}
+	return t
+}
+
+func (n node) tableValue() any {
+	switch v := n.value.(type) {
+	case []node:
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = v[i].tableValue()
+		}
+		return list
+	case []entry:
+		t := make(amqp.Table, len(v))
+		for _, e := range v {
+			t[e.key] = e.value.tableValue()
+		}
+		return t
+	}
+	return n.value
+}
+
+const day = 24 * time.Hour
+
+// parseDuration reads what time.ParseDuration does, with days before it: 7d,
+// 1d12h.
+func parseDuration(s string) (time.Duration, error) {
+	bad := fmt.Errorf("%q is no duration: write 30s, 500ms, 1h30m or 7d", s)
+	days, rest, found := strings.Cut(s, "d")
+	if !found {
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			return 0, bad
+		}
+		return d, nil
+	}
+	n, err := strconv.ParseInt(days, 10, 64)
+	if err != nil || n < 0 || days[0] == '+' || n > int64(math.MaxInt64/day) {
+		return 0, bad
+	}
+	d := time.Duration(n) * day
+	if rest == "" {
+		return d, nil
+	}
+	more, err := time.ParseDuration(rest)
+	if err != nil || more < 0 || d > math.MaxInt64-more {
+		return 0, bad
+	}
+	return d + more, nil
+}
+
+// formatDuration writes what parseDuration reads, without the zeros of
+// time.Duration.String: 1h30m, not 1h30m0s.
+func formatDuration(d time.Duration) string {
+	if d > 0 && d%day == 0 {
+		return strconv.FormatInt(int64(d/day), 10) + "d"
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
