@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -82,12 +83,13 @@ type Config struct {
 	// ended. Defaults to 25s.
 	DrainTimeout time.Duration
 
-	// Logger gets handlers' failures at Warn, panics with their stack at Error.
-	// Defaults to none.
+	// Logger gets subscriptions at Info, handlers' failures and lost
+	// subscriptions at Warn, panics with their stack at Error. Defaults to the
+	// pool's.
 	Logger *slog.Logger
 }
 
-func (cfg Config) withDefaults() (Config, error) {
+func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 	switch {
@@ -140,7 +142,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, fmt.Errorf("invalid consumer configuration: %w", errors.Join(faults...))
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = pool.Logger()
 	}
 	return cfg, nil
 }

@@ -31,7 +31,7 @@ var ErrRunning = errors.New("the consumer runs already")
 
 // New checks cfg. Nothing is consumed before Run.
 func New(pool *reconnect.Pool, cfg Config) (*Consumer, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.withDefaults(pool)
 	if err != nil {
 		return nil, err
 	}

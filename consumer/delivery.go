@@ -91,8 +91,9 @@ func newDelivery(s *session, raw *amqp.Delivery) *Delivery {
 }
 
 // Attempt is which attempt at this message this is, from 1: one more than
-// x-delivery-count, the failed deliveries that a quorum queue counts. Classic
-// queues do not count; there it is 1, or 2 if the message was given out before.
+// x-delivery-count, the failed deliveries that a quorum queue counts. Where
+// nothing is counted, as in classic queues and for what was released on RabbitMQ
+// 4.3, it is 1, or 2 if the message was given out before.
 func (d *Delivery) Attempt() int {
 	if n, ok := count(d.Headers["x-delivery-count"]); ok {
 		return n + 1

@@ -97,9 +97,10 @@ func (r *run) status() Status {
 
 func (r *run) subscribed(s *session) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.session, r.cause, r.since = s, nil, time.Now()
 	r.sessions++
+	r.mu.Unlock()
+	r.cfg.Logger.Info("subscribed", "queue", s.queue, "address", s.ch.Address())
 }
 
 func (r *run) unsubscribed(s *session, cause error) {

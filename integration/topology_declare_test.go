@@ -280,8 +280,11 @@ func TestDeclareCanBeRepeated(t *testing.T) {
 	name := "topo-" + uniqueName(t)
 	top := topology.Topology{
 		Exchanges: []topology.Exchange{
-			{Name: name + ".t", Kind: topology.KindTopic, AlternateExchange: name + ".f"}, {Name: name + ".f", Kind: topology.KindFanout, Internal: true},
-			{Name: name + ".h", Kind: topology.KindHeaders, Transient: true}, {Name: "amq.topic", Kind: topology.KindTopic}, {Name: name + ".f", Passive: true},
+			{Name: name + ".t", Kind: topology.KindTopic, AlternateExchange: name + ".f"},
+			{Name: name + ".f", Kind: topology.KindFanout, Internal: true},
+			{Name: name + ".h", Kind: topology.KindHeaders, Transient: true},
+			{Name: "amq.topic", Kind: topology.KindTopic},
+			{Name: name + ".f", Passive: true},
 		},
 		Queues: []topology.Queue{
 			{Name: name + ".used", Passive: true}, // before its own definition
@@ -292,7 +295,8 @@ func TestDeclareCanBeRepeated(t *testing.T) {
 			{Name: name + ".stream", Type: topology.Stream, MaxAge: 7 * 24 * time.Hour, MaxSegmentBytes: 100_000_000},
 		},
 		Bindings: []topology.Binding{
-			{Exchange: name + ".t", Queue: name + ".all", RoutingKey: "a.#"}, {Exchange: name + ".t", ToExchange: name + ".h", RoutingKey: "*"},
+			{Exchange: name + ".t", Queue: name + ".all", RoutingKey: "a.#"},
+			{Exchange: name + ".t", ToExchange: name + ".h", RoutingKey: "*"},
 			{Exchange: name + ".h", Queue: name + ".stream", Arguments: amqp.Table{"x-match": "any", "n": 1 << 40}},
 		},
 	}

@@ -33,8 +33,10 @@ func deletedFrom(t *testing.T, b *bareBroker, kind topology.QueueType) (top topo
 		Exchanges: []topology.Exchange{{Name: name, Kind: topology.KindTopic}, {Name: name + ".onward", Kind: topology.KindFanout}, {Name: "amq.topic", Kind: topology.KindTopic}},
 		Queues:    []topology.Queue{{Name: first, Type: kind}, {Name: second, Type: kind}},
 		Bindings: []topology.Binding{
-			{Exchange: name, Queue: first, RoutingKey: "#"}, {Exchange: name, Queue: second, RoutingKey: "2"},
-			{Exchange: name, ToExchange: name + ".onward", RoutingKey: "#"}, {Exchange: "amq.topic", Queue: first, RoutingKey: name},
+			{Exchange: name, Queue: first, RoutingKey: "#"},
+			{Exchange: name, Queue: second, RoutingKey: "2"},
+			{Exchange: name, ToExchange: name + ".onward", RoutingKey: "#"},
+			{Exchange: "amq.topic", Queue: first, RoutingKey: name},
 			{Exchange: "amq.topic", ToExchange: name, RoutingKey: name},
 		},
 	}
@@ -262,7 +264,11 @@ func TestDeleteKeepsAQueueWhoseLeaderIsSlow(t *testing.T) {
 		_, err := b.delete(queueOnly(q), topology.DeleteOptions{})
 		result <- err
 	}()
-	time.Sleep(time.Second) // so that it looks while the leader is slow
+	select {
+	case err := <-result:
+		t.Fatalf("Delete did not wait for the leader: %v", err)
+	case <-time.After(time.Second):
+	}
 	ctl(t, node, "eval", "ok = sys:resume("+leader+").")
 	select {
 	case err := <-result:

@@ -139,11 +139,14 @@ func TestAtLeastOnceKeepsADeadLetterUntilItHasAPlace(t *testing.T) {
 				next(t, ch, q.Name+".dead")
 				return
 			}
-			for range 30 { // six times what the other takes
-				if _, ok, err := ch.Get(q.Name+".dead", true); err != nil || ok {
-					t.Fatalf("a dead letter was kept, %v", err)
-				}
-				time.Sleep(100 * time.Millisecond)
+			in, err := ch.Consume(q.Name+".dead", "", true, false, false, false, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-in:
+				t.Error("the dead letter was kept")
+			case <-time.After(3 * time.Second): // six times what the other takes
 			}
 		})
 	}
@@ -160,13 +163,15 @@ func TestPresetsRouteAsInTheTutorials(t *testing.T) {
 	}{
 		{
 			"fanout", func(n string) topology.Topology { return topology.Fanout(n, n+".a", n+".b") },
-			[]string{"", "x"}, map[string][]string{"a": {"", "x"}, "b": {"", "x"}},
+			[]string{"", "x"},
+			map[string][]string{"a": {"", "x"}, "b": {"", "x"}},
 		},
 		{
 			"direct", func(n string) topology.Topology {
 				return topology.Direct(n, topology.To(n+".a", "error"), topology.To(n+".b", "info", "warning", "error"))
 			},
-			[]string{"info", "error", "debug"}, map[string][]string{"a": {"error"}, "b": {"info", "error"}},
+			[]string{"info", "error", "debug"},
+			map[string][]string{"a": {"error"}, "b": {"info", "error"}},
 		},
 		{
 			"topic", func(n string) topology.Topology {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 const (
@@ -21,12 +23,11 @@ type Config struct {
 	// message is let through alone. Defaults to 64 MiB.
 	MaxInFlightBytes int
 
-	// Logger gets sessions that ended at Warn, the rest at Debug. Defaults to
-	// none.
+	// Logger gets sessions that ended at Warn. Defaults to the pool's.
 	Logger *slog.Logger
 }
 
-func (cfg Config) withDefaults() (Config, error) {
+func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	var faults []error
 	for _, n := range []struct {
 		name string
@@ -47,7 +48,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		return cfg, fmt.Errorf("invalid producer configuration: %w", errors.Join(faults...))
 	}
 	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+		cfg.Logger = pool.Logger()
 	}
 	return cfg, nil
 }

@@ -54,16 +54,19 @@ func (c *Confirmation) MessageID() string { return c.pub.MessageId }
 // Done is closed when the message has its verdict.
 func (c *Confirmation) Done() <-chan struct{} { return c.done }
 
-// Err is nil until Done is closed, and after it if the message was confirmed;
+// Err is ErrPending until Done is closed; then nil if the message was confirmed,
 // else a *PublishError.
 func (c *Confirmation) Err() error {
 	select {
 	case <-c.done:
 		return c.err
 	default:
-		return nil
+		return ErrPending
 	}
 }
+
+// Verdict is Pending until Done is closed.
+func (c *Confirmation) Verdict() Verdict { return VerdictOf(c.Err()) }
 
 // Wait waits for the verdict, at most until ctx ends. The end of ctx decides
 // nothing: Wait then returns the ctx's error and the message is still on its

@@ -41,7 +41,7 @@ type Producer struct {
 // New starts a producer on pool. It has to be closed, by its own Close or with
 // the pool.
 func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
-	cfg, err := cfg.withDefaults()
+	cfg, err := cfg.withDefaults(pool)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +154,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 		case <-ctx.Done():
 			left := 0
 			for _, c := range open[i:] {
-				if c.Err() == nil && !isDone(c.done) {
+				if !isDone(c.done) {
 					left++
 				}
 			}

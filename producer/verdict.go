@@ -72,6 +72,9 @@ var (
 	// and no verdict was received: it may or may not be in a queue.
 	ErrUnconfirmed = errors.New("sent, but not confirmed")
 
+	// ErrPending is what Confirmation.Err returns while there is no verdict.
+	ErrPending = errors.New("no verdict yet")
+
 	// ErrClosed is wrapped, with ErrNotSent, after Close has begun.
 	ErrClosed = errors.New("the producer is closed")
 )

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"slices"
 	"time"
 
@@ -149,6 +150,10 @@ func shortDialError(ctx context.Context, err error) error {
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
+	}
+	var call *os.SyscallError
+	if errors.As(err, &call) {
+		return call.Err // as in "connection refused"
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Err != nil {

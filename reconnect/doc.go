@@ -10,7 +10,11 @@
 //	if err != nil {
 //		return err // every address and why
 //	}
-//	defer pool.Close(ctx)
+//	defer func() { // ctx may have ended by then: draining takes one of its own
+//		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+//		defer cancel()
+//		err = errors.Join(err, pool.Close(ctx))
+//	}()
 //
 // # What it guarantees
 //

@@ -111,7 +111,7 @@ func (e *DialError) Error() string {
 	for i, a := range e.Attempts {
 		parts[i] = fmt.Sprintf("%s: %v", a.Address, a.Err)
 	}
-	return "connect: " + strings.Join(parts, "; ")
+	return strings.Join(parts, "; ")
 }
 
 // Unwrap returns the error of each attempt.

@@ -108,10 +108,17 @@ func (l *link) serve(lf *life) error {
 	}
 }
 
+// farewell is how long a Close whose ctx has ended waits for the broker's word.
+const farewell = 200 * time.Millisecond
+
 // hangUp closes the connection politely, as long as the pool's closing allows.
 func (l *link) hangUp(lf *life) {
 	ctx := l.pool.closingContext()
-	if blocked, _ := lf.isBlocked(); blocked || ctx.Err() != nil {
+	limit := l.pool.cfg.RPCTimeout
+	if ctx.Err() != nil {
+		ctx, limit = context.Background(), farewell // drained or not, the broker is told
+	}
+	if blocked, _ := lf.isBlocked(); blocked {
 		lf.drop(ErrClosed) // no answer would come
 		return
 	}
@@ -120,7 +127,7 @@ func (l *link) hangUp(lf *life) {
 		defer close(done)
 		_ = lf.raw.Close()
 	}()
-	timer := time.NewTimer(l.pool.cfg.RPCTimeout)
+	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
 	case <-done:
@@ -228,9 +235,9 @@ func (l *link) ready(ctx context.Context) (*life, error) {
 // connection.
 func waitError(ctx context.Context, role Role, s Status) error {
 	if s.Cause == nil {
-		return fmt.Errorf("%s connection is %s: %w", role, s.State, context.Cause(ctx))
+		return fmt.Errorf("no %s connection: %w", role, context.Cause(ctx))
 	}
-	return fmt.Errorf("%s connection is %s (%w): %w", role, s.State, s.Cause, context.Cause(ctx))
+	return fmt.Errorf("no %s connection: %w (%w)", role, s.Cause, context.Cause(ctx))
 }
 
 // sleep waits for d and reports whether it was let.

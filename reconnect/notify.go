@@ -76,9 +76,12 @@ func (n *notifier) log(c StateChange) {
 	if c.Cause != nil {
 		attrs = append(attrs, "cause", c.Cause.Error())
 	}
-	if c.To == Waiting || c.To == Failed {
+	switch {
+	case c.To == Waiting || c.To == Failed:
 		n.logger.Warn("connection", attrs...)
-		return
+	case c.From == Idle && c.To == Closed:
+		n.logger.Debug("connection", attrs...) // it never was
+	default:
+		n.logger.Info("connection", attrs...)
 	}
-	n.logger.Info("connection", attrs...)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 
@@ -84,6 +85,22 @@ func (p *Pool) Declare(ctx context.Context, t topology.Topology) error {
 // Topology returns Config.Topology.
 func (p *Pool) Topology() topology.Topology { return p.cfg.Topology }
 
+// Logger returns Config.Logger, or one that discards.
+func (p *Pool) Logger() *slog.Logger { return p.cfg.Logger }
+
+// Delete deletes t, within ctx, as topology.Delete does: by default only what is
+// empty and unused.
+func (p *Pool) Delete(ctx context.Context, t topology.Topology, opt topology.DeleteOptions) error {
+	ch, err := p.Acquire(ctx, p.cfg.First)
+	if err != nil {
+		return err
+	}
+	defer ch.Release()
+	return ch.Call(ctx, "delete topology", func(raw *amqp.Channel) error {
+		return topology.Delete(ctx, raw, t, opt)
+	})
+}
+
 // Acquire waits, as long as ctx allows, for a connection of role and opens a
 // channel on it, for what this package does not do itself. The caller has to
 // Release it.
@@ -120,7 +137,8 @@ func (p *Pool) OnClose(role Role, drain func(context.Context) error) (remove fun
 
 // Close drains the consumers and then the producers of this pool, hangs up, and
 // waits for every goroutine. What does not finish before ctx ends is cut off;
-// the error says what that was. Further calls wait for the first and return
+// the error says what that was. A ctx that has ended already, as after a signal,
+// drains nothing: give Close one of its own. Further calls wait for the first and return
 // what it returned. It must not be called from OnStateChange.
 func (p *Pool) Close(ctx context.Context) error {
 	p.mu.Lock()

@@ -27,54 +27,100 @@ func TestDeclareErrorSaysWhatIsInTheWayAndTheWayOut(t *testing.T) {
 		argument, have, want string
 		text                 string
 	}{
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received '2000' but current is '1000'",
-			topology.CauseInequivalent, "x-message-ttl", "1000", "2000", `declare queue "q": it exists with x-message-ttl "1000", and "2000" was asked for` + out},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received the value '1000' of type 'long' but current is none",
-			topology.CauseInequivalent, "x-message-ttl", "none", "1000", `declare queue "q": it exists without x-message-ttl, and "1000" was asked for` + out},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received none but current is the value '1000' of type 'long'",
-			topology.CauseInequivalent, "x-message-ttl", "1000", "none", `declare queue "q": it exists with x-message-ttl "1000", and was asked for without` + out},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current is 'false'",
-			topology.CauseInequivalent, "durable", "false", "true", `declare queue "q": it exists as a transient queue, as pika and other clients declare one by default, and was asked for as a durable one (durable is false, not true)` + out},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'quorum' but current is 'classic'",
-			topology.CauseInequivalent, "x-queue-type", "classic", "quorum", `declare queue "q": it exists with x-queue-type "classic", and "quorum" was asked for` + out},
-		{"declare", queue, "it's 'x' in vhost 'y': received", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'it's 'x' in vhost 'y': received' in vhost '/': received the value 'it's but current is' of type 'longstr' but current is none",
-			topology.CauseInequivalent, "x-dead-letter-exchange", "none", "it's but current is", ""},
-		{"declare", queue, longName, false, 406, ("PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue '" + longName)[:252] + "...",
-			topology.CauseInequivalent, "x-message-ttl", "", "", `declare queue "` + longName + `": it exists with another x-message-ttl` + out},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the value 'at-most...",
-			topology.CauseInequivalent, "x-dead-letter-exchange", "at-most...", "none", ""},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the value 'at-most' of t...",
-			topology.CauseInequivalent, "x-dead-letter-exchange", "at-most", "none", ""},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but cur...",
-			topology.CauseInequivalent, "x-dead-letter-exchange", "", "", ""},
-		{"declare", exchange, "x", false, 406, "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'direct'",
-			topology.CauseInequivalent, "type", "direct", "topic", `declare exchange "x": it exists with type "direct", and "topic" was asked for: set Passive to use it as it is, take another name, or delete it first (its bindings are lost) (406)`},
-		{"declare", queue, "q", false, 406, "PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue",
-			topology.CauseInvalid, "", "", "", `declare queue "q": the broker refuses it: invalid arg 'x-max-priority' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue (406)`},
-		{"declare", exchange, "x", false, 503, "COMMAND_INVALID - unknown exchange type 'x-consistent-hash'",
-			topology.CauseInvalid, "", "", "", `declare exchange "x": the broker refuses it: unknown exchange type 'x-consistent-hash' (503)`},
-		{"declare", queue, "q", true, 404, "NOT_FOUND - no queue 'q' in vhost '/'",
-			topology.CauseNotFound, "", "", "", `declare queue "q": it does not exist, and Passive only uses what is there: declare it without Passive, or create it first (404)`},
-		{"bind", binding, topology.Binding{Exchange: "x", Queue: "q"}.String(), false, 404, "NOT_FOUND - no exchange 'x' in vhost '/'",
-			topology.CauseNotFound, "", "", "", `bind "x" to queue "q" with key "": no exchange 'x' in vhost '/': add it to the topology, or create it first (404)`},
-		{"declare", queue, "q", false, 403, "ACCESS_REFUSED - configure access to queue 'q' in vhost '/' refused for user 'lim'",
-			topology.CauseAccess, "", "", "", `declare queue "q": configure access to queue 'q' in vhost '/' refused for user 'lim': grant it with rabbitmqctl set_permissions (403)`},
-		{"declare", queue, "amq.q", false, 403, "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'",
-			topology.CauseAccess, "", "", "", `declare queue "amq.q": the broker refuses it: queue name 'amq.q' contains reserved prefix 'amq.*' (403)`},
-		{"declare", queue, "q", false, 405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration.",
-			topology.CauseLocked, "", "", "", `declare queue "q": another connection owns it exclusively, or it was declared with the other value of Exclusive: it goes when that connection does, so try again, or let the broker choose a name (405)`},
-		{"declare", queue, "", false, 541, "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nIts use is not permitted per the configuration (overriding the default, which is permitted):\n...",
-			topology.CauseDeprecated, "", "", "", `declare server-named queue: this broker denies transient queues that are not exclusive: declare it without Transient, or set Exclusive (541)`},
-		{"declare", queue, "q", false, 541, "INTERNAL_ERROR - Feature `queue_master_locator` is deprecated.\nBy default, this feature is not permitted anymore.",
-			topology.CauseDeprecated, "", "", "", "declare queue \"q\": this broker denies a deprecated feature: Feature `queue_master_locator` is deprecated. By default, this feature is not permitted anymore. (541)"},
-		{"declare", queue, "q", false, 541, "INTERNAL_ERROR - Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out",
-			topology.CauseUnavailable, "", "", "", `declare queue "q": the broker's metadata store does not answer, as when a cluster has lost its majority: try again (541: Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out)`},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received '2000' but current is '1000'",
+			topology.CauseInequivalent, "x-message-ttl", "1000", "2000", `declare queue "q": it exists with x-message-ttl "1000", and "2000" was asked for` + out,
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received the value '1000' of type 'long' but current is none",
+			topology.CauseInequivalent, "x-message-ttl", "none", "1000", `declare queue "q": it exists without x-message-ttl, and "1000" was asked for` + out,
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue 'q' in vhost '/': received none but current is the value '1000' of type 'long'",
+			topology.CauseInequivalent, "x-message-ttl", "1000", "none", `declare queue "q": it exists with x-message-ttl "1000", and was asked for without` + out,
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'durable' for queue 'q' in vhost '/': received 'true' but current is 'false'",
+			topology.CauseInequivalent, "durable", "false", "true", `declare queue "q": it exists as a transient queue, as pika and other clients declare one by default, and was asked for as a durable one (durable is false, not true)` + out,
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'q' in vhost '/': received 'quorum' but current is 'classic'",
+			topology.CauseInequivalent, "x-queue-type", "classic", "quorum", `declare queue "q": it exists with x-queue-type "classic", and "quorum" was asked for` + out,
+		},
+		{
+			"declare", queue, "it's 'x' in vhost 'y': received", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'it's 'x' in vhost 'y': received' in vhost '/': received the value 'it's but current is' of type 'longstr' but current is none",
+			topology.CauseInequivalent, "x-dead-letter-exchange", "none", "it's but current is", "",
+		},
+		{
+			"declare", queue, longName, false, 406, ("PRECONDITION_FAILED - inequivalent arg 'x-message-ttl' for queue '" + longName)[:252] + "...",
+			topology.CauseInequivalent, "x-message-ttl", "", "", `declare queue "` + longName + `": it exists with another x-message-ttl` + out,
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the value 'at-most...",
+			topology.CauseInequivalent, "x-dead-letter-exchange", "at-most...", "none", "",
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but current is the value 'at-most' of t...",
+			topology.CauseInequivalent, "x-dead-letter-exchange", "at-most", "none", "",
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-dead-letter-exchange' for queue 'q' in vhost '/': received none but cur...",
+			topology.CauseInequivalent, "x-dead-letter-exchange", "", "", "",
+		},
+		{
+			"declare", exchange, "x", false, 406, "PRECONDITION_FAILED - inequivalent arg 'type' for exchange 'x' in vhost '/': received 'topic' but current is 'direct'",
+			topology.CauseInequivalent, "type", "direct", "topic", `declare exchange "x": it exists with type "direct", and "topic" was asked for: set Passive to use it as it is, take another name, or delete it first (its bindings are lost) (406)`,
+		},
+		{
+			"declare", queue, "q", false, 406, "PRECONDITION_FAILED - invalid arg 'x-max-priority' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue",
+			topology.CauseInvalid, "", "", "", `declare queue "q": the broker refuses it: invalid arg 'x-max-priority' for queue 'q' in vhost '/' of queue type rabbit_quorum_queue (406)`,
+		},
+		{
+			"declare", exchange, "x", false, 503, "COMMAND_INVALID - unknown exchange type 'x-consistent-hash'",
+			topology.CauseInvalid, "", "", "", `declare exchange "x": the broker refuses it: unknown exchange type 'x-consistent-hash' (503)`,
+		},
+		{
+			"declare", queue, "q", true, 404, "NOT_FOUND - no queue 'q' in vhost '/'",
+			topology.CauseNotFound, "", "", "", `declare queue "q": it does not exist, and Passive only uses what is there: declare it without Passive, or create it first (404)`,
+		},
+		{
+			"bind", binding, topology.Binding{Exchange: "x", Queue: "q"}.String(), false, 404, "NOT_FOUND - no exchange 'x' in vhost '/'",
+			topology.CauseNotFound, "", "", "", `bind "x" to queue "q" with key "": no exchange 'x' in vhost '/': add it to the topology, or create it first (404)`,
+		},
+		{
+			"declare", queue, "q", false, 403, "ACCESS_REFUSED - configure access to queue 'q' in vhost '/' refused for user 'lim'",
+			topology.CauseAccess, "", "", "", `declare queue "q": configure access to queue 'q' in vhost '/' refused for user 'lim': grant it with rabbitmqctl set_permissions (403)`,
+		},
+		{
+			"declare", queue, "amq.q", false, 403, "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'",
+			topology.CauseAccess, "", "", "", `declare queue "amq.q": the broker refuses it: queue name 'amq.q' contains reserved prefix 'amq.*' (403)`,
+		},
+		{
+			"declare", queue, "q", false, 405, "RESOURCE_LOCKED - cannot obtain exclusive access to locked queue 'q' in vhost '/'. It could be originally declared on another connection or the exclusive property value does not match that of the original declaration.",
+			topology.CauseLocked, "", "", "", `declare queue "q": another connection owns it exclusively, or it was declared with the other value of Exclusive: it goes when that connection does, so try again, or let the broker choose a name (405)`,
+		},
+		{
+			"declare", queue, "", false, 541, "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.\nIts use is not permitted per the configuration (overriding the default, which is permitted):\n...",
+			topology.CauseDeprecated, "", "", "", `declare server-named queue: this broker denies transient queues that are not exclusive: declare it without Transient, or set Exclusive (541)`,
+		},
+		{
+			"declare", queue, "q", false, 541, "INTERNAL_ERROR - Feature `queue_master_locator` is deprecated.\nBy default, this feature is not permitted anymore.",
+			topology.CauseDeprecated, "", "", "", "declare queue \"q\": this broker denies a deprecated feature: Feature `queue_master_locator` is deprecated. By default, this feature is not permitted anymore. (541)",
+		},
+		{
+			"declare", queue, "q", false, 541, "INTERNAL_ERROR - Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out",
+			topology.CauseUnavailable, "", "", "", `declare queue "q": the broker's metadata store does not answer, as when a cluster has lost its majority: try again (541: Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out)`,
+		},
 		{"bind", binding, "b", false, 541, "INTERNAL_ERROR - Could not add binding due to timeout", topology.CauseUnavailable, "", "", "", ""},
 		{"declare", queue, "q", false, 541, "INTERNAL_ERROR", topology.CauseOther, "", "", "", `declare queue "q": INTERNAL_ERROR (541)`},
-		{"delete", queue, "q", false, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty",
-			topology.CauseKept, "", "", "", `delete queue "q": kept: queue 'q' in vhost '/' not empty (406)`},
-		{"delete", exchange, "x", false, 406, "PRECONDITION_FAILED - exchange 'x' in vhost '/' in use",
-			topology.CauseKept, "", "", "", `delete exchange "x": kept: exchange 'x' in vhost '/' in use (406)`},
+		{
+			"delete", queue, "q", false, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty",
+			topology.CauseKept, "", "", "", `delete queue "q": kept: queue 'q' in vhost '/' not empty (406)`,
+		},
+		{
+			"delete", exchange, "x", false, 406, "PRECONDITION_FAILED - exchange 'x' in vhost '/' in use",
+			topology.CauseKept, "", "", "", `delete exchange "x": kept: exchange 'x' in vhost '/' in use (406)`,
+		},
 	} {
 		reply := &amqp.Error{Code: c.code, Reason: c.reason, Server: true}
 		var e *topology.DeclareError
@@ -94,8 +140,8 @@ func TestDeclareErrorSaysWhatIsInTheWayAndTheWayOut(t *testing.T) {
 		if !errors.As(e, &got) || got != reply {
 			t.Errorf("%q lost the driver's error", c.reason)
 		}
-		if errors.Is(e, topology.ErrKept) != (c.cause == topology.CauseKept) {
-			t.Errorf("%q: errors.Is(ErrKept) is %v", c.reason, !(c.cause == topology.CauseKept))
+		if is := errors.Is(e, topology.ErrKept); is != (c.cause == topology.CauseKept) {
+			t.Errorf("%q: errors.Is(ErrKept) is %v", c.reason, is)
 		}
 	}
 }

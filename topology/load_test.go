@@ -179,7 +179,7 @@ func TestLoadNamesTheLineOfEveryFault(t *testing.T) {
 	}{
 		{"an unknown list", "queue:\n- name: q\n", []string{`line 1: unknown field "queue": did you mean queues?`}},
 		{"an unknown field", "queues:\n- name: q\n  durable: true\n", []string{`line 3: queues[0]: unknown field "durable": everything is durable, unless it says transient: true`}},
-		{"a field with a typing error", "queues:\n- name: q\n  max_lenght: 1\n", []string{`line 3: queues[0]: unknown field "max_lenght": did you mean max_length?`}},
+		{"a field with a typing error", "queues:\n- name: q\n  max_lenth: 1\n", []string{`line 3: queues[0]: unknown field "max_lenth": did you mean max_length?`}},
 		{"arguments under another name", "queues:\n- args: {}\n  ttl: 1s\n", []string{`line 2: queues[0]: unknown field "args": use arguments`, `line 3: queues[0]: unknown field "ttl": use message_ttl`}},
 		{"a field like no other", "bindings:\n- {zzzzzz: 1}\n", []string{`line 2: bindings[0]: unknown field "zzzzzz"`}},
 		{"an unknown field deep inside", "queues:\n- delayed_retry: {mim: 1s}\n", []string{`line 2: queues[0].delayed_retry: unknown field "mim": did you mean min?`}},

@@ -20,12 +20,13 @@ import (
 func Marshal(t Topology, format Format) ([]byte, error) {
 	w := &writer{}
 	root := encodeFields(&t, topologyFields)
-	if format == FormatJSON {
+	switch {
+	case format == FormatJSON:
 		w.json(root, "", "")
 		w.out.WriteByte('\n')
-	} else if len(root) == 0 {
+	case len(root) == 0:
 		w.out.WriteString("{}\n")
-	} else {
+	default:
 		w.yaml(root, "", "")
 	}
 	if w.err != nil {
@@ -55,11 +56,10 @@ func (w *writer) fail(path, format string, args ...any) {
 
 // normal turns the shapes that arguments can have into pairs and lists.
 func normal(v any) any {
-	switch v := v.(type) {
-	case amqp.Table:
+	if t, ok := v.(amqp.Table); ok {
 		ps := []pair{}
-		for _, k := range slices.Sorted(maps.Keys(v)) {
-			ps = append(ps, pair{k, v[k]})
+		for _, k := range slices.Sorted(maps.Keys(t)) {
+			ps = append(ps, pair{k, t[k]})
 		}
 		return ps
 	}

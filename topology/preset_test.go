@@ -58,7 +58,9 @@ func TestPresetsShareOnePlaceForDeadLetters(t *testing.T) {
 			{Name: "logs.dead", DeliveryLimit: 1<<31 - 1},
 		},
 		Bindings: []topology.Binding{
-			{Exchange: "logs", Queue: "kern", RoutingKey: "kern.*"}, {Exchange: "logs", Queue: "kern", RoutingKey: "*.critical"}, {Exchange: "logs", Queue: "all", RoutingKey: "#"},
+			{Exchange: "logs", Queue: "kern", RoutingKey: "kern.*"},
+			{Exchange: "logs", Queue: "kern", RoutingKey: "*.critical"},
+			{Exchange: "logs", Queue: "all", RoutingKey: "#"},
 			{Exchange: "logs.dead", Queue: "logs.dead"},
 		},
 	}

@@ -122,12 +122,20 @@ func TestSharedAndPerSessionSplitATopology(t *testing.T) {
 	top := topology.Topology{
 		Exchanges: []topology.Exchange{{Name: "x"}, {Name: "gone with its last binding", AutoDelete: true}, {Name: "auto-delete elsewhere", AutoDelete: true}},
 		Queues: []topology.Queue{
-			{Name: "durable"}, {Name: "transient", Transient: true}, {Name: "exclusive", Exclusive: true}, {Name: "auto-delete", AutoDelete: true},
-			{Name: "used", Passive: true, AutoDelete: true}, {},
+			{Name: "durable"},
+			{Name: "transient", Transient: true},
+			{Name: "exclusive", Exclusive: true},
+			{Name: "auto-delete", AutoDelete: true},
+			{Name: "used", Passive: true, AutoDelete: true},
+			{},
 		},
 		Bindings: []topology.Binding{
-			{Exchange: "x", Queue: "durable"}, {Exchange: "x", Queue: "exclusive"}, {Exchange: "gone with its last binding", Queue: "auto-delete"},
-			{Exchange: "x", ToExchange: "auto-delete elsewhere"}, {Exchange: "x", Queue: "not here"}, {Exchange: "x"},
+			{Exchange: "x", Queue: "durable"},
+			{Exchange: "x", Queue: "exclusive"},
+			{Exchange: "gone with its last binding", Queue: "auto-delete"},
+			{Exchange: "x", ToExchange: "auto-delete elsewhere"},
+			{Exchange: "x", Queue: "not here"},
+			{Exchange: "x"},
 		},
 	}
 	shared, owned := top.Shared(), top.PerSession()

@@ -285,25 +285,40 @@ func TestValidateTakesWhatTheBrokerTakes(t *testing.T) {
 	t.Parallel()
 	good := topology.Topology{
 		Exchanges: []topology.Exchange{
-			{Name: "d"}, {Name: "f", Kind: topology.KindFanout, Transient: true, AutoDelete: true}, {Name: "h", Kind: topology.KindHeaders, Internal: true},
-			{Name: "t", Kind: topology.KindTopic, AlternateExchange: "f"}, {Name: "p", Kind: "x-consistent-hash"}, {Name: "amq.topic", Kind: topology.KindTopic},
-			{Name: "amq.rabbitmq.trace", Kind: topology.KindTopic, Internal: true}, {Name: "amq.rabbitmq.log", Passive: true},
+			{Name: "d"},
+			{Name: "f", Kind: topology.KindFanout, Transient: true, AutoDelete: true},
+			{Name: "h", Kind: topology.KindHeaders, Internal: true},
+			{Name: "t", Kind: topology.KindTopic, AlternateExchange: "f"},
+			{Name: "p", Kind: "x-consistent-hash"},
+			{Name: "amq.topic", Kind: topology.KindTopic},
+			{Name: "amq.rabbitmq.trace", Kind: topology.KindTopic, Internal: true},
+			{Name: "amq.rabbitmq.log", Passive: true},
 		},
 		Queues: []topology.Queue{
-			{Name: "plain"}, {Name: "amq.gen-there-already", Passive: true, Type: "whatever"},
-			{Name: "all", DeadLetterExchange: "d", DeadLetterRoutingKey: "k", DeadLetterStrategy: topology.AtLeastOnce, Overflow: topology.RejectPublish,
+			{Name: "plain"},
+			{Name: "amq.gen-there-already", Passive: true, Type: "whatever"},
+			{
+				Name: "all", DeadLetterExchange: "d", DeadLetterRoutingKey: "k", DeadLetterStrategy: topology.AtLeastOnce, Overflow: topology.RejectPublish,
 				MessageTTL: time.Millisecond, Expires: 87600 * time.Hour, MaxLength: 1, MaxLengthBytes: 1, DeliveryLimit: topology.Unlimited, SingleActiveConsumer: true,
-				DelayedRetry: topology.DelayedRetry{Min: time.Second, Max: time.Second}, ConsumerTimeout: time.Hour},
+				DelayedRetry: topology.DelayedRetry{Min: time.Second, Max: time.Second}, ConsumerTimeout: time.Hour,
+			},
 			{Name: "classic", Type: topology.Classic, MaxPriority: 255, Overflow: topology.RejectPublishDLX, ConsumerTimeout: time.Hour, Arguments: amqp.Table{"x-queue-version": 1, "x-message-ttl": 0}},
 			{Name: "stream", Type: topology.Stream, MaxAge: 7 * 24 * time.Hour, MaxLengthBytes: 1, MaxSegmentBytes: 3_000_000_000, Arguments: amqp.Table{"x-initial-cluster-size": 1, "x-stream-filter-size-bytes": 255}},
 			{Name: "direct dead letters", DeadLetterQueue: "plain", DelayedRetry: topology.DelayedRetry{Type: topology.DelayDisabled}},
-			{Name: "exclusive", Exclusive: true}, {Name: "transient", Transient: true}, {Name: "auto-delete", AutoDelete: true},
+			{Name: "exclusive", Exclusive: true},
+			{Name: "transient", Transient: true},
+			{Name: "auto-delete", AutoDelete: true},
 			{Name: "limit of 0", Arguments: amqp.Table{"x-delivery-limit": 0, "anything": amqp.Table{"a": []any{1, nil, "b"}}}},
-			{Name: strings.Repeat("x", 255)}, {Name: "ä \t*#"},
+			{Name: strings.Repeat("x", 255)},
+			{Name: "ä \t*#"},
 		},
 		Bindings: []topology.Binding{
-			{Exchange: "d", Queue: "plain", RoutingKey: strings.Repeat("k", 255)}, {Exchange: "d", ToExchange: "h"}, {Exchange: "d", ToExchange: "d"},
-			{Exchange: "h", Queue: "plain", Arguments: amqp.Table{"x-match": "any-with-x", "a": 1}}, {Exchange: "h", Queue: "plain"}, {Exchange: "amq.direct", Queue: "plain"},
+			{Exchange: "d", Queue: "plain", RoutingKey: strings.Repeat("k", 255)},
+			{Exchange: "d", ToExchange: "h"},
+			{Exchange: "d", ToExchange: "d"},
+			{Exchange: "h", Queue: "plain", Arguments: amqp.Table{"x-match": "any-with-x", "a": 1}},
+			{Exchange: "h", Queue: "plain"},
+			{Exchange: "amq.direct", Queue: "plain"},
 		},
 	}
 	if err := good.Validate(); err != nil {
@@ -311,6 +326,27 @@ func TestValidateTakesWhatTheBrokerTakes(t *testing.T) {
 	}
 	if err := (topology.Topology{}).Validate(); err != nil {
 		t.Errorf("the empty topology: %v", err)
+	}
+}
+
+func TestFaultsSayWhatToDo(t *testing.T) {
+	t.Parallel()
+	for field, q := range map[string]topology.Queue{
+		"DeliveryLimit": {Name: "q", DeliveryLimit: -2},
+		"MaxPriority":   {Name: "q", MaxPriority: 5},
+		"Type":          {Name: "q", Type: "bogus"},
+		"Name":          {Name: "amq.q"},
+	} {
+		f := faultsOf(t, q.Validate())[0]
+		if f.Field != field || f.Hint == "" || !strings.HasSuffix(f.Error(), "; "+f.Hint) || !strings.HasPrefix(f.Error(), `queue "`+q.Name+`": `+field+": ") {
+			t.Errorf("%+v: %v", f, f)
+		}
+	}
+	if f := faultsOf(t, topology.Queue{Name: "q", DeliveryLimit: -2}.Validate())[0]; !strings.Contains(f.Hint, "topology.Unlimited") {
+		t.Errorf("%v", f)
+	}
+	if f := faultsOf(t, topology.Queue{Name: "q", MaxLength: -2}.Validate())[0]; f.Hint != "" {
+		t.Errorf("%v", f)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Interrupted is the cause with which a context of Interrupts ends.
@@ -47,14 +48,20 @@ func CatchInterrupts(parent context.Context) *Interrupts {
 	signal.Notify(i.signals, syscall.SIGINT, syscall.SIGTERM)
 	i.stopped.Go(func() {
 		defer signal.Stop(i.signals)
-		for n := 1; n <= 2; n++ {
+		var first time.Time
+		for {
 			select {
 			case s := <-i.signals:
-				cause := &Interrupted{Signal: s.(syscall.Signal), Twice: n == 2}
-				if cause.Twice {
+				cause := &Interrupted{Signal: s.(syscall.Signal)}
+				switch {
+				case first.IsZero():
+					first = time.Now()
+					stopSoft(cause)
+				case time.Since(first) >= sameSignal:
+					cause.Twice = true
 					stopHard(cause)
+					return
 				}
-				stopSoft(cause)
 			case <-i.done:
 				return
 			}
@@ -62,6 +69,10 @@ func CatchInterrupts(parent context.Context) *Interrupts {
 	})
 	return i
 }
+
+// sameSignal is how long after the first signal another is taken for the same:
+// timeout(1) and others signal a process and then its group. A person is slower.
+const sameSignal = 250 * time.Millisecond
 
 // Stop gives the signals back to the system.
 func (i *Interrupts) Stop() {

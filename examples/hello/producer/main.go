@@ -28,6 +28,8 @@ func sendMessage(ctx context.Context, p *producer.Producer, message string) erro
 }
 
 func run(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // for all of it, finding the broker included
+	defer cancel()
 	cfg, err := reconnect.FromEnv() // AMQP_URL, or amqp://guest:guest@localhost:5672/
 	if err != nil {
 		return err
@@ -50,10 +52,9 @@ func run(ctx context.Context) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // for everything, finding the broker included
-	defer cancel()
-	if err := run(ctx); err != nil {
+	err := run(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "producer:", err)
 		os.Exit(1)
 	}
