@@ -263,13 +263,13 @@ func (tr *traffic) settleUp(t *testing.T, p *producer.Producer) {
 	}
 	deadline := time.After(redelivery)
 	for {
+		tr.mu.Lock()
+		progress := tr.progress // before the look, or the last of it could be missed
+		tr.mu.Unlock()
 		lost := missing()
 		if len(lost) == 0 {
 			break
 		}
-		tr.mu.Lock()
-		progress := tr.progress
-		tr.mu.Unlock()
 		select {
 		case <-progress:
 		case <-deadline:

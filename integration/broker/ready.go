@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -17,6 +16,9 @@ const (
 	// cluster in 10 s, and a machine may be busy with other tests.
 	readyTimeout = 2 * time.Minute
 
+	// foreignTimeout is its place for the broker of AMQP_URL, which should run already.
+	foreignTimeout = 15 * time.Second
+
 	// probeTimeout bounds one attempt: a paused node takes a connection and says nothing.
 	probeTimeout = 5 * time.Second
 
@@ -26,10 +28,14 @@ const (
 
 // WaitReady returns nil once an AMQP connection to the node was opened and closed,
 // and a TLS handshake was made where it has an AMQPS listener. It waits as long as
-// ctx allows, and at most two minutes; a container that has ended is an error at
-// once, with the end of its log.
+// ctx allows, and at most two minutes (15 s for the broker of AMQP_URL); a container
+// that has ended is an error at once, with the end of its log.
 func (n *Node) WaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyTimeout, fmt.Errorf("waited %s", readyTimeout))
+	limit := readyTimeout
+	if n.engine == nil {
+		limit = foreignTimeout
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("waited %s", limit))
 	defer cancel()
 	var last error
 	err := poll(ctx, probeInterval, func() (bool, error) {
@@ -47,11 +53,6 @@ func (n *Node) WaitReady(ctx context.Context) error {
 			last = err
 		}
 		if n.engine == nil {
-			var refused *amqp.Error
-			// The broker has answered: with a bad password more of it will not help.
-			if errors.As(err, &refused) && refused.Server {
-				return false, err
-			}
 			return false, nil
 		}
 		running, err := n.Running(ctx)
