@@ -58,6 +58,10 @@ func TestExamples(t *testing.T) {
 	}
 }
 
+// programPatience is how long a program may take for anything, a restart of its
+// broker on a busy machine included.
+const programPatience = 3 * time.Minute
+
 // examples are the built programs.
 type examples struct{ dir string }
 
@@ -118,7 +122,7 @@ func (p *program) mustExit(t *testing.T, code int) {
 	t.Helper()
 	select {
 	case <-p.done:
-	case <-time.After(patience):
+	case <-time.After(programPatience):
 		t.Fatalf("%s does not end", p.name)
 	}
 	if got := p.cmd.ProcessState.ExitCode(); got != code {
@@ -137,7 +141,7 @@ func (p *program) interrupt(t *testing.T) {
 // await waits until one of the program's outputs meets cond.
 func (p *program) await(t *testing.T, o *output, what string, cond func(string) bool) {
 	t.Helper()
-	deadline := time.After(patience)
+	deadline := time.After(programPatience)
 	for {
 		text, more := o.read()
 		if cond(text) {
@@ -151,7 +155,7 @@ func (p *program) await(t *testing.T, o *output, what string, cond func(string) 
 			}
 			return
 		case <-deadline:
-			t.Fatalf("%s: no %s within %v", p.name, what, patience)
+			t.Fatalf("%s: no %s within %v", p.name, what, programPatience)
 		}
 	}
 }

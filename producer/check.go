@@ -63,8 +63,10 @@ func check(m *Message) (headers amqp.Table, size int, err error) {
 			return nil, 0, refuse("Expiration", "%q is not a number of milliseconds from 0 to %d (see TTL)", m.Expiration, uint32(math.MaxUint32))
 		}
 	}
-	if err := checkTime(m.Timestamp); err != nil {
-		return nil, 0, refuse("Timestamp", "%v", err)
+	if !m.Timestamp.IsZero() { // zero is not sent
+		if err := checkTime(m.Timestamp); err != nil {
+			return nil, 0, refuse("Timestamp", "%v", err)
+		}
 	}
 	size += 1 + 1 + 8 // delivery mode, priority, timestamp
 	if len(m.Headers) > 0 {
@@ -157,7 +159,7 @@ func checkField(v any, depth int) (any, int, error) {
 }
 
 func checkTime(t time.Time) error {
-	if !t.IsZero() && t.Unix() < 0 {
+	if t.Unix() < 0 {
 		return fmt.Errorf("%v is before 1970, AMQP counts seconds from there", t)
 	}
 	return nil

@@ -80,6 +80,11 @@ func (p *Producer) settleLocked(c *Confirmation) {
 		close(p.idle)
 		p.idle = nil
 	}
+	p.letInLocked()
+}
+
+// letInLocked takes in those that wait and now fit, in order.
+func (p *Producer) letInLocked() {
 	taken := 0
 	for taken < len(p.waiting) && p.roomLocked(p.waiting[taken]) {
 		p.takeLocked(p.waiting[taken])
@@ -98,6 +103,10 @@ func (p *Producer) settleLocked(c *Confirmation) {
 func (p *Producer) withdraw(c *Confirmation, cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.withdrawLocked(c, cause)
+}
+
+func (p *Producer) withdrawLocked(c *Confirmation, cause error) {
 	if c.told {
 		return
 	}
@@ -105,6 +114,7 @@ func (p *Producer) withdraw(c *Confirmation, cause error) {
 	switch c.place {
 	case admitting:
 		p.waiting = slices.DeleteFunc(p.waiting, func(w *Confirmation) bool { return w == c })
+		p.letInLocked() // those behind it may be smaller
 	case queued:
 		p.queue.remove()
 		p.settleLocked(c)

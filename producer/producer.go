@@ -230,7 +230,7 @@ func (p *Producer) abandon(cause error) error {
 	defer p.mu.Unlock()
 	e := &UnresolvedError{Cause: cause}
 	for _, c := range p.openLocked() {
-		c.giveUpLocked(cause)
+		p.withdrawLocked(c, cause)
 		if VerdictOf(c.err) == NotSent {
 			e.NotSent++
 		} else {

@@ -192,6 +192,9 @@ func (s *session) exonerate(ctx context.Context, c *Confirmation) error {
 // end takes stock when the session is over: what has its verdict is resolved,
 // what lost it goes back to the head of the queue, in its order.
 func (s *session) end(cause error) error {
+	if s.ch.Raw().IsClosed() {
+		<-s.ch.Done() // the driver is closed a moment before it says why
+	}
 	// Until its connection is given up, what was handed over may still leave.
 	offered, final := s.ch.Offered()
 	p := s.p

@@ -131,6 +131,10 @@ func (c Credentials) String() string {
 // GoString hides the password.
 func (c Credentials) GoString() string { return "reconnect.Credentials" + c.String() }
 
+// LogValue hides the password from handlers that show fields, as slog's JSON
+// handler does.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
 // withDefaults returns a copy of cfg in which nothing is shared with the
 // caller and every field has its value, and the parsed addresses.
 func (cfg Config) withDefaults() (Config, []*address, error) {

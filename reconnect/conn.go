@@ -93,6 +93,9 @@ func newConn(under, socket net.Conn, handshake time.Time, barrier func()) *conn 
 func (c *conn) established(heartbeat time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.closing {
+		return // the peer closed right after its open-ok: the last words keep their limit
+	}
 	c.deadline = time.Time{}
 	c.idle = silentHeartbeats * heartbeat
 	c.stuck = stuckHeartbeats * heartbeat
@@ -253,6 +256,9 @@ func (c *conn) abort(cause error) {
 func (c *conn) abortLocked(cause error) {
 	if c.cause != nil {
 		return
+	}
+	if cause == nil { // dial's deadline came with the end of the handshake, or Drop(nil)
+		cause = net.ErrClosed
 	}
 	c.cause = cause
 	c.closing = true

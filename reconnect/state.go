@@ -69,8 +69,8 @@ func (s State) String() string {
 var transitions = map[State][]State{
 	Idle:       {Connecting, Closed},
 	Connecting: {Connected, Waiting, Failed, Closed},
-	Connected:  {Blocked, Waiting, Closed},
-	Blocked:    {Connected, Waiting, Closed},
+	Connected:  {Blocked, Waiting, Failed, Closed},
+	Blocked:    {Connected, Waiting, Failed, Closed},
 	Waiting:    {Connecting, Closed},
 	Failed:     {Closed},
 	Closed:     {},

@@ -45,6 +45,15 @@ func parseURL(s string) (*address, error) {
 	if u.Scheme != "amqp" && u.Scheme != "amqps" {
 		return nil, fmt.Errorf("its scheme is neither amqp nor amqps: %s", form)
 	}
+	if u.Opaque != "" {
+		return nil, fmt.Errorf("cannot be parsed: %s", form)
+	}
+	// An '@' after the host is the one that ends user and password: a '/' or '?'
+	// in them cut them in two, and what looks like host, port or vhost is a part
+	// of the password that errors would show.
+	if strings.Contains(u.EscapedPath(), "@") || strings.Contains(u.RawQuery, "@") {
+		return nil, fmt.Errorf("has an '@' behind the host: percent-encode '/' and '?' in user and password, and write %%40 for it in a vhost; %s", form)
+	}
 	if u.Fragment != "" {
 		return nil, fmt.Errorf("has a '#': write %%23 for it in user, password and vhost; %s", form)
 	}

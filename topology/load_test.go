@@ -3,6 +3,7 @@ package topology_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -152,7 +153,7 @@ func TestLoadTellsFormatsApart(t *testing.T) {
 	want := topology.Topology{Queues: []topology.Queue{{Name: "q"}}}
 	for _, doc := range []string{
 		"queues: [{name: q}]", "\n# a comment\nqueues:\n- name: q\n", `{"queues":[{"name":"q"}]}`, " \n\t{\"queues\":\n[{\"name\":\"q\"}]}\n", "\ufeffqueues: [{name: q}]",
-		"---\nqueues: [{name: q}]\n", "exchanges:\nqueues:\n- name: q\n",
+		"---\nqueues: [{name: q}]\n", "# first\n---\nqueues: [{name: q}]\n", "queues: [{name: q}]\n---\n# last\n", "exchanges:\nqueues:\n- name: q\n",
 	} {
 		if got, err := topology.Load(strings.NewReader(doc), topology.LoadOptions{}); err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%q is %+v, %v", doc, got, err)
@@ -204,6 +205,9 @@ func TestLoadNamesTheLineOfEveryFault(t *testing.T) {
 		{"a document that is a word", "queues\n", []string{`line 1: has to be a mapping and is "queues"`}},
 		{"arguments that are a list", "queues:\n- arguments: [1]\n", []string{"line 2: queues[0].arguments: has to be a mapping and is a list"}},
 		{"a field that is there twice", "queues:\n- name: a\n  name: b\n", []string{`line 3: `}},
+		{"a field that is there twice in braces", "queues:\n- {name: a,\n   name: b}\n", []string{`line 3: `}},
+		{"a merge of nothing", "queues:\n- <<: *base\n", []string{`line 2: there is no anchor "base"`}},
+		{"JSON that breaks after empty lines", "{\"queues\": [],\n\n\noops}", []string{"line 4: is not JSON: "}},
 		{"a second document", "queues: []\n---\nqueues: []\n", []string{"line 3: there is a second document"}},
 		{"a tag", "queues:\n- name: !!binary aGk=\n", []string{"line 2: the tag !!binary is not understood"}},
 		{"a key that is a number", "queues:\n- arguments: {1: a}\n", []string{"line 2: the key 1 has to be a string: quote it"}},
@@ -274,6 +278,10 @@ func TestLoadBoundsWhatItReads(t *testing.T) {
 		prev := string(c - 1)
 		bomb += string(c) + ": &" + string(c) + " [" + strings.Repeat("*"+prev+", ", 9) + "*" + prev + "]\n"
 	}
+	chain := "a: &a0 [x]\n"
+	for i := range 100 {
+		chain += fmt.Sprintf("a%d: &a%d [*a%d]\n", i+1, i+1, i)
+	}
 	indented := ""
 	for i := range 1000 {
 		indented += strings.Repeat(" ", i) + "a:\n"
@@ -288,6 +296,7 @@ func TestLoadBoundsWhatItReads(t *testing.T) {
 		{"YAML by indentation", indented, "nested deeper"},
 		{"JSON lists in lists", `{"queues":` + strings.Repeat("[", 1<<20), "nested deeper"},
 		{"a large YAML file", strings.Repeat("# comment\n", 1<<17), "larger than 1048576 bytes"},
+		{"aliases in aliases", chain, "nested deeper"},
 		{"aliases of aliases", bomb, "aliases stand for more than"},
 	} {
 		start := time.Now()

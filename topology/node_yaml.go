@@ -45,10 +45,7 @@ func parseYAML(data []byte) (n node, err error) {
 	root := node{line: 1}
 	seen := false
 	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			continue
-		}
-		if _, comment := doc.Body.(*ast.CommentGroupNode); comment {
+		if doc.Body == nil { // nothing but comments
 			continue
 		}
 		if seen {
@@ -69,9 +66,6 @@ func parseYAML(data []byte) (n node, err error) {
 func tooDeep(tokens token.Tokens) int {
 	var line, indent, started, flow int
 	for _, t := range tokens {
-		if t.Position == nil {
-			continue
-		}
 		if t.Position.Line != line {
 			line, indent, started = t.Position.Line, t.Position.Column, 0
 		}
@@ -97,7 +91,7 @@ type yamlParser struct {
 }
 
 func lineOf(n ast.Node) int {
-	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
+	if n == nil {
 		return 0
 	}
 	return n.GetToken().Position.Line
@@ -202,26 +196,19 @@ func (y *yamlParser) mapping(n node, values []*ast.MappingValueNode, depth int) 
 		}
 		own = append(own, entry{key: key.Value, line: line, value: value})
 	}
-	seen := make(map[string]bool)
+	seen := make(map[string]bool) // only a merged key can be: the parser refuses others
 	entries := []entry{}
-	for i, e := range append(own, merged...) {
-		if seen[e.key] {
-			if i < len(own) {
-				return n, &LoadError{Line: e.line, Problem: fmt.Sprintf("%q is there twice", e.key)}
-			}
-			continue
+	for _, e := range append(own, merged...) {
+		if !seen[e.key] {
+			seen[e.key] = true
+			entries = append(entries, e)
 		}
-		seen[e.key] = true
-		entries = append(entries, e)
 	}
 	n.value = entries
 	return n, nil
 }
 
 func nodeText(n ast.Node) string {
-	if n == nil || n.GetToken() == nil {
-		return ""
-	}
 	return n.GetToken().Value
 }
 

@@ -164,7 +164,7 @@ func (j *job) resolve(what string) {
 		if err := j.failed.keep(&s.message); err != nil {
 			kept = "; " + err.Error()
 		}
-		j.talk.Note("%s %d: %s%s", what, s.line, reason(s.err), kept)
+		j.talk.Note("%s %d: %s%s", what, s.line, reason(s.err, context.Cause(j.work)), kept)
 	}
 }
 

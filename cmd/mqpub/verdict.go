@@ -58,8 +58,9 @@ func messageID(s sent) string {
 	return s.message.MessageID
 }
 
-// reason is the verdict and why, for one line.
-func reason(err error) string {
+// reason is the verdict and why, for one line. ended is why the run has ended, if
+// it has: the reason of what has no answer.
+func reason(err, ended error) string {
 	var (
 		e        *producer.PublishError
 		returned *producer.ReturnedError
@@ -82,7 +83,7 @@ func reason(err error) string {
 	case errors.As(err, &refused):
 		text = strings.TrimPrefix(refused.Error(), "refused: ")
 	default:
-		text = because(e)
+		text = because(e, ended)
 	}
 	s := fmt.Sprintf("%v: %s", e.Verdict, text)
 	if e.MaybeStored && e.Verdict != producer.Unknown {
@@ -91,23 +92,21 @@ func reason(err error) string {
 	return s
 }
 
-// because is why a message has no answer: the reason for which the run ended.
-func because(e *producer.PublishError) string {
+func because(e *producer.PublishError, ended error) string {
 	var (
 		lost        *cli.LostError
 		timeout     *confirmTimeoutError
 		interrupted *cli.Interrupted
 	)
-	switch {
-	case errors.As(e, &lost):
-		return lost.Error()
-	case errors.As(e, &timeout):
-		return timeout.Error()
-	case errors.As(e, &interrupted):
-		return interrupted.Error()
-	case errors.Is(e, producer.ErrClosed):
-		return "the run was ending"
-	default:
-		return cli.Explain(e.Err)
+	for _, err := range []error{e, ended} {
+		switch {
+		case errors.As(err, &lost):
+			return lost.Error()
+		case errors.As(err, &timeout):
+			return timeout.Error()
+		case errors.As(err, &interrupted):
+			return interrupted.Error()
+		}
 	}
+	return cli.Explain(e.Err)
 }

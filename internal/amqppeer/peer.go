@@ -24,6 +24,7 @@ type Peer struct {
 	cursor  int           // of Next
 	changed chan struct{} // closed and replaced with each entry
 	held    map[string]bool
+	publish func(*Method)
 	closed  bool
 }
 
@@ -112,6 +113,20 @@ func (p *Peer) Hold(name string) { p.setHeld(name, true) }
 // Release has it answer them again; those held stay unanswered, see Answer.
 func (p *Peer) Release(name string) { p.setHeld(name, false) }
 
+// OnPublish has f called with each basic.publish before what comes after it on
+// its connection is read, as a broker does that looks at each in turn.
+func (p *Peer) OnPublish(f func(*Method)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.publish = f
+}
+
+func (p *Peer) onPublish() func(*Method) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.publish
+}
+
 func (p *Peer) setHeld(name string, held bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,7 +188,8 @@ func (p *Peer) accept() {
 	}
 }
 
-// note puts m into the log and reports whether the peer is to answer it.
+// note puts m into the log and reports whether it is to be answered: not what is
+// held, nor what comes on a channel that was closed.
 func (p *Peer) note(m *Method) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -244,7 +260,9 @@ func (c *Conn) serve() {
 			continue // a heartbeat
 		}
 		if publish != nil && publish.Header != nil && uint64(len(publish.Body)) == size {
-			c.peer.note(publish)
+			if f := c.peer.onPublish(); c.peer.note(publish) && f != nil {
+				f(publish)
+			}
 			publish = nil
 		}
 	}

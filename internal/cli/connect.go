@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/mqkit/mqkit/reconnect"
@@ -59,7 +58,7 @@ func FailLine(err error) string {
 	case errors.As(err, &usage):
 		return oneLine(usage.Error())
 	case errors.As(err, &dial) && CodeOf(err) == ExitUnreachable:
-		return "cannot connect: " + strings.TrimPrefix(Explain(err), "connect: ")
+		return "cannot connect: " + Explain(err)
 	default:
 		return Explain(err)
 	}

@@ -31,12 +31,12 @@ func CodeOf(err error) int {
 		return ExitUsage
 	case errors.As(err, &interrupted):
 		return interrupted.ExitCode()
-	case errors.As(err, &declare) && declare.Code != 0:
-		return ExitTopology
-	case errors.As(err, &dial) && !errors.As(err, &lost), errors.As(err, &unreachable):
-		return ExitUnreachable
 	case errors.As(err, &lost):
 		return ExitLost
+	case errors.As(err, &declare) && declare.Code != 0:
+		return ExitTopology
+	case errors.As(err, &dial), errors.As(err, &unreachable):
+		return ExitUnreachable
 	case errors.As(err, &broker) && aboutTopology(broker):
 		return ExitTopology
 	default:
@@ -76,6 +76,7 @@ func Explain(err error) string {
 		return "no answer in time"
 	default:
 		text := strings.TrimPrefix(err.Error(), reconnect.ErrConfig.Error()+": ")
+		text = strings.TrimPrefix(text, "connect: ") // the system call
 		return oneLine(strings.TrimSuffix(text, ": EOF"))
 	}
 }

@@ -49,66 +49,72 @@ func NewOutage(talk *Talk, limit Retry, giveUp func(error)) *Outage {
 
 // Observe is for reconnect.Config.OnStateChange.
 func (o *Outage) Observe(c reconnect.StateChange) {
+	if line := o.note(c); line != "" {
+		o.talk.Note("%s", line)
+	}
+}
+
+// note takes a change in and returns what is to be said about it.
+func (o *Outage) note(c reconnect.StateChange) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.closed {
-		return
-	}
-	switch c.To {
-	case reconnect.Connected:
-		o.foundLocked(c)
-	case reconnect.Blocked:
-		o.talk.Note("%s: waiting", c.Cause)
-	case reconnect.Waiting:
-		o.cause = c.Cause
-		o.lostLocked(c)
+	switch {
+	case o.closed:
+		return ""
+	case c.To == reconnect.Connected && c.From == reconnect.Blocked:
+		return "the broker takes messages again"
+	case c.To == reconnect.Connected:
+		return o.foundLocked(c)
+	case c.To == reconnect.Blocked:
+		return fmt.Sprintf("%v: waiting", c.Cause)
+	case c.To == reconnect.Waiting:
+		return o.lostLocked(c)
+	default:
+		return ""
 	}
 }
 
-func (o *Outage) foundLocked(c reconnect.StateChange) {
-	switch {
-	case c.From == reconnect.Blocked:
-		o.talk.Note("the broker takes messages again")
-		return
-	case o.ever:
-		o.talk.Note("connected again to %s after %s", c.Address, Seconds(c.At.Sub(o.since)))
+func (o *Outage) foundLocked(c reconnect.StateChange) string {
+	line := ""
+	if o.ever {
+		line = fmt.Sprintf("connected again to %s after %s", c.Address, Seconds(c.At.Sub(o.since)))
 	}
 	o.ever, o.up, o.since = true, true, c.At
-	if o.timer != nil {
+	if o.timer != nil && o.limit.For > 0 { // with 0 it is too late
 		o.timer.Stop()
-		o.timer = nil
 	}
+	return line
 }
 
-func (o *Outage) lostLocked(c reconnect.StateChange) {
+func (o *Outage) lostLocked(c reconnect.StateChange) string {
+	o.cause = c.Cause
 	switch {
 	case !o.ever:
-		if !o.told && o.talk.ShowsProgress() {
-			o.talk.Note("cannot connect yet: %s", Explain(c.Cause))
-		}
+		first := !o.told
 		o.told = true
-	case o.up:
-		o.up, o.since = false, c.At
-		o.tellLostLocked(c.Cause)
-		if !o.limit.Forever {
-			o.timer = time.AfterFunc(o.limit.For, o.expire)
+		if first && o.talk.ShowsProgress() {
+			return "cannot connect yet: " + Explain(c.Cause)
 		}
+		return ""
+	case !o.up:
+		return ""
 	}
-}
-
-func (o *Outage) tellLostLocked(cause error) {
-	switch {
-	case o.limit.Forever:
-		o.talk.Note("connection lost: %s; trying again", Explain(cause))
-	case o.limit.For > 0:
-		o.talk.Note("connection lost: %s; trying again for %v", Explain(cause), &o.limit)
+	o.up, o.since = false, c.At
+	line := "connection lost: " + Explain(c.Cause)
+	if o.limit.Forever {
+		return line + "; trying again"
 	}
+	o.timer = time.AfterFunc(o.limit.For, o.expire)
+	if o.limit.For == 0 {
+		return "" // giving up says it
+	}
+	return fmt.Sprintf("%s; trying again for %v", line, &o.limit)
 }
 
 // expire is called by the timer.
 func (o *Outage) expire() {
 	o.mu.Lock()
-	over := o.up || o.closed
+	over := o.up && o.limit.For > 0 || o.closed
 	err := &LostError{Retry: o.limit, Cause: o.cause}
 	o.mu.Unlock()
 	if !over {
