@@ -203,8 +203,10 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 		break
 	}
 	select {
-	case <-cancels:
-		return r.cancelled(s)
+	case _, ok := <-cancels:
+		if ok { // else the driver has closed it with the channel
+			return r.cancelled(s)
+		}
 	default:
 	}
 	if r.ctx.Err() != nil && ch.Err() == nil {

@@ -123,6 +123,7 @@ func (l *ledger) releaseRest(ws []write) []write {
 		return ws
 	}
 	ws = append(ws, write{tag: l.base + uint64(last), verdict: release, multiple: count > 1, covers: count})
+	l.base += uint64(len(l.entries)) // all settled: a handler may still ask
 	l.entries, l.open = l.entries[:0], 0
 	return ws
 }

@@ -3,6 +3,7 @@ package consumer
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 )
 
@@ -137,6 +138,19 @@ func TestLedgerKeepsTheBrokersRules(t *testing.T) {
 	}
 }
 
+// wire is how ws read.
+func wire(ws []write) string {
+	var parts []string
+	for _, w := range ws {
+		s := fmt.Sprintf("%s %d", w.verdict, w.tag)
+		if w.multiple {
+			s += " multiple"
+		}
+		parts = append(parts, s)
+	}
+	return strings.Join(parts, ", ")
+}
+
 func TestOneMultipleAckCoversTheFinishedPrefix(t *testing.T) {
 	t.Parallel()
 	decide := func(vs ...verdict) *ledger {
@@ -154,20 +168,20 @@ func TestOneMultipleAckCoversTheFinishedPrefix(t *testing.T) {
 		noMultiple bool
 		want       string
 	}{
-		{decide(), false, "[]"},
-		{decide(undecided), false, "[]"},
-		{decide(ack), false, "[{1 ack false 1}]"},
-		{decide(ack, ack, ack), false, "[{3 ack true 3}]"},
-		{decide(ack, ack, ack), true, "[{1 ack false 1} {2 ack false 1} {3 ack false 1}]"},
-		{decide(ack, ack, undecided, ack), false, "[{2 ack true 2} {4 ack false 1}]"},
-		{decide(undecided, ack, ack), false, "[{2 ack false 1} {3 ack false 1}]"},
+		{decide(), false, ""},
+		{decide(undecided), false, ""},
+		{decide(ack), false, "ack 1"},
+		{decide(ack, ack, ack), false, "ack 3 multiple"},
+		{decide(ack, ack, ack), true, "ack 1, ack 2, ack 3"},
+		{decide(ack, ack, undecided, ack), false, "ack 2 multiple, ack 4"},
+		{decide(undecided, ack, ack), false, "ack 2, ack 3"},
 		// Never a tag that is rejected, which RabbitMQ answers with 406.
-		{decide(ack, ack, reject), false, "[{3 reject false 1} {2 ack true 2}]"},
-		{decide(ack, requeue, ack), false, "[{2 requeue false 1} {3 ack true 2}]"},
-		{decide(release, reject), false, "[{1 release false 1} {2 reject false 1}]"},
+		{decide(ack, ack, reject), false, "reject 3, ack 2 multiple"},
+		{decide(ack, requeue, ack), false, "requeue 2, ack 3 multiple"},
+		{decide(release, reject), false, "release 1, reject 2"},
 	} {
-		if got := fmt.Sprint(c.l.flush(nil, c.noMultiple)); got != c.want {
-			t.Errorf("flush wrote %s, want %s", got, c.want)
+		if got := wire(c.l.flush(nil, c.noMultiple)); got != c.want {
+			t.Errorf("flush wrote %q, want %q", got, c.want)
 		}
 		if ws := c.l.flush(nil, false); len(ws) != 0 {
 			t.Errorf("and again %v", ws)
@@ -183,7 +197,7 @@ func TestReleaseOfTheRestNamesTheLastUnfinished(t *testing.T) {
 	}
 	l.settle(2, ack)
 	l.settle(5, ack)
-	if got := fmt.Sprint(l.releaseRest(l.flush(nil, false))); got != "[{2 ack false 1} {5 ack false 1} {4 release true 3}]" {
+	if got := wire(l.releaseRest(l.flush(nil, false))); got != "ack 2, ack 5, release 4 multiple" {
 		t.Error(got)
 	}
 	if !l.settled(4) || l.settle(4, ack) {

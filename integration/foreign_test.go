@@ -377,7 +377,7 @@ func TestMovingFromPikaSaysWhatHappens(t *testing.T) {
 
 	// Their publisher and our consumer on our queue, as the page has them.
 	c := e.start(t, brokerURL, "hello/consumer")
-	c.connected(t)
+	c.subscribed(t)
 	run(strings.Replace(theirProducer, "channel.queue_declare(queue='example_queue')", "channel.queue_declare(queue='example_queue', passive=True)", 1))
 	c.awaitText(t, c.stdout, "Received message: Hello, World!\n")
 	c.interrupt(t)

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -155,6 +156,26 @@ func TestManagementListens(t *testing.T) {
 	}
 }
 
+func TestNodeIsReachedAroundThePortProxy(t *testing.T) {
+	node := sharedNode(t)
+	if !node.Controlled() {
+		t.Skip("the shared node is not under control")
+	}
+	ip, err := node.IP(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := amqp.DialConfig("amqp://guest:guest@"+net.JoinHostPort(ip.String(), "5672")+"/", amqp.Config{
+		Dial: amqp.DefaultDial(2 * time.Second),
+	})
+	if err != nil {
+		t.Skipf("containers are not routed here: %v", err)
+	}
+	if err := conn.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestKilledNodeKeepsConfirmedMessagesAndItsPort(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)
@@ -294,6 +315,9 @@ func TestClusterElectsAnotherLeaderWhenTheLeaderIsKilled(t *testing.T) {
 	}
 	if len(followers) != broker.ClusterSize-1 {
 		t.Fatalf("%d followers, want %d", len(followers), broker.ClusterSize-1)
+	}
+	if _, err := c.Leader(t.Context(), uniqueName(t)); err == nil || !strings.Contains(err.Error(), "no such queue") {
+		t.Errorf("the leader of a queue that is not there: %v", err)
 	}
 	if err := leader.Kill(t.Context()); err != nil {
 		t.Fatal(err)

@@ -290,14 +290,14 @@ func TestDeclareCanBeRepeated(t *testing.T) {
 			{Name: name + ".used", Passive: true}, // before its own definition
 			{Name: name + ".used", MessageTTL: 30 * time.Second, Expires: time.Hour, MaxLength: 10, MaxLengthBytes: 1 << 40, SingleActiveConsumer: true},
 			{Name: name + ".all", DeadLetterExchange: name + ".f", DeadLetterRoutingKey: "k", DeadLetterStrategy: topology.AtLeastOnce, Overflow: topology.RejectPublish, DeliveryLimit: 1 << 40},
-			{Name: name + ".delayed", DelayedRetry: topology.DelayedRetry{Min: time.Second, Max: time.Minute}, ConsumerTimeout: time.Hour, Arguments: amqp.Table{"x-custom": 1 << 40}},
+			{Name: name + ".delayed", DelayedRetry: topology.DelayedRetry{Min: time.Second, Max: time.Minute}, ConsumerTimeout: time.Hour, Arguments: amqp.Table{"x-custom": int64(1 << 40)}},
 			{Name: name + ".classic", Type: topology.Classic, MaxPriority: 9, Overflow: topology.RejectPublishDLX, DeadLetterQueue: name + ".all"},
 			{Name: name + ".stream", Type: topology.Stream, MaxAge: 7 * 24 * time.Hour, MaxSegmentBytes: 100_000_000},
 		},
 		Bindings: []topology.Binding{
 			{Exchange: name + ".t", Queue: name + ".all", RoutingKey: "a.#"},
 			{Exchange: name + ".t", ToExchange: name + ".h", RoutingKey: "*"},
-			{Exchange: name + ".h", Queue: name + ".stream", Arguments: amqp.Table{"x-match": "any", "n": 1 << 40}},
+			{Exchange: name + ".h", Queue: name + ".stream", Arguments: amqp.Table{"x-match": "any", "n": int64(1 << 40)}},
 		},
 	}
 	b.removeAfter(top)

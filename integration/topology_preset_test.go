@@ -250,7 +250,7 @@ func TestAnExportIsTheTopologyThatWasDeclared(t *testing.T) {
 			{Name: name + ".stream", Type: topology.Stream, MaxAge: 36 * time.Hour, MaxSegmentBytes: 1_000_000},
 			{Name: name + ".direct", DeadLetterQueue: name + ".q", DelayedRetry: topology.DelayedRetry{Min: time.Second}, Arguments: amqp.Table{"x-delivery-limit": 0}},
 		},
-		Bindings: []topology.Binding{{Exchange: name + ".h", Queue: name + ".stream", Arguments: amqp.Table{"x-match": "all", "n": 1 << 40}}, {Exchange: name, ToExchange: name + ".h", RoutingKey: "#"}},
+		Bindings: []topology.Binding{{Exchange: name + ".h", Queue: name + ".stream", Arguments: amqp.Table{"x-match": "all", "n": int64(1 << 40)}}, {Exchange: name, ToExchange: name + ".h", RoutingKey: "#"}},
 	})
 	ch := declared(t, node.URL(), top)
 

@@ -15,3 +15,13 @@ const CorrelationHeader = correlationHeader
 
 // PendingConfirmation returns one that never gets its verdict.
 func PendingConfirmation() *Confirmation { return &Confirmation{done: make(chan struct{})} }
+
+// HandedOver is how many messages the present session has in its window.
+func HandedOver(p *Producer) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == nil {
+		return 0
+	}
+	return len(p.session.window.entries())
+}

@@ -178,16 +178,6 @@ func (q *fifo) pop() *Confirmation {
 	return nil
 }
 
-// peek returns what pop would.
-func (q *fifo) peek() *Confirmation {
-	for i := q.head; i < len(q.list); i++ {
-		if !q.list[i].told {
-			return q.list[i]
-		}
-	}
-	return nil
-}
-
 // remove notes that one entry was told its verdict.
 func (q *fifo) remove() {
 	q.dead++

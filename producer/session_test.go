@@ -196,9 +196,12 @@ func TestUnresolvedAreSentAgainFirstInOrderAfterACut(t *testing.T) {
 		t.Errorf("given up: %v", err)
 	}
 	f.peer.Hold("confirm.select")
+	ack.Conn.Block() // the next waits in the queue, the one after for the next session
+	f.await(reconnect.Blocked, 1)
+	newer := f.publish("11")
 	ack.Conn.Cut()
 	confirm := f.next("confirm.select")
-	newer := f.publish("11", "12") // wait behind
+	newer = append(newer, f.publish("12")...)
 	confirm.Answer()
 	ms := f.arrive("1", "2", "4", "6", "7", "8", "9", "10", "11", "12")
 	for i, m := range ms {
@@ -546,4 +549,89 @@ func TestPoolCloseDrainsTheProducer(t *testing.T) {
 	if err := f.Publish(t.Context(), producer.Text("2").ToQueue("q")); producer.VerdictOf(err) != producer.NotSent {
 		t.Error(err)
 	}
+}
+
+// TestNotSentIsSaidOfWhatNeverReachedTheKernel: the peer reads nothing, so the
+// last that were handed over are still in our buffer when the connection is cut.
+func TestNotSentIsSaidOfWhatNeverReachedTheKernel(t *testing.T) {
+	t.Parallel()
+	const n = 2000
+	f := newFixture(t, producer.Config{MaxInFlight: n, MaxInFlightBytes: 1 << 30})
+	conn := f.next("confirm.select").Conn
+	resume := conn.Pause()
+	body := strings.Repeat("x", 14<<10)
+	var cs []*producer.Confirmation
+	for range n {
+		cs = append(cs, f.message(producer.Text(body).ToQueue("q")))
+	}
+	handed, still := 0, 0
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for still < 50 { // until the socket takes nothing more
+		<-tick.C
+		if now := producer.HandedOver(f.Producer); now != handed || now == 0 {
+			handed, still = now, 0
+		} else {
+			still++
+		}
+	}
+	if handed == n {
+		t.Skip("the socket took everything")
+	}
+	f.peer.Hold("confirm.select")
+	conn.Cut()
+	resume()
+	f.next("confirm.select") // the session has ended, and the next one has not begun
+	var left *producer.UnresolvedError
+	if err := f.Close(expired(t)); !errors.As(err, &left) || left.NotSent+left.Unknown != n {
+		t.Fatalf("Close returned %v", err)
+	}
+	unknown := slices.IndexFunc(cs, func(c *producer.Confirmation) bool { return c.Verdict() != producer.Unknown })
+	for i, c := range cs {
+		want := producer.NotSent
+		if i < unknown {
+			want = producer.Unknown
+		}
+		if err := f.verdict(c, want); producer.SafeToRetry(err) != (want == producer.NotSent) {
+			t.Fatal(err)
+		}
+	}
+	// The buffer holds 64 KiB: five of these.
+	if kept := handed - unknown; unknown == 0 || kept < 2 || kept > 8 {
+		t.Errorf("of %d handed over the first %d are unknown, the buffer held the rest", handed, unknown)
+	}
+	if left.Unknown != unknown {
+		t.Errorf("Close counted %d unknown, there are %d", left.Unknown, unknown)
+	}
+}
+
+// TestClearedOnceIsASuspectInALaterException: its exchange may have been deleted
+// since. A neighbour must not be refused for it.
+func TestClearedOnceIsASuspectInALaterException(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	cs := f.publish("1", "2")
+	ms := f.arrive("1", "2")
+	f.peer.OnPublish(func(m *amqppeer.Method) {
+		if m.Body == "2" {
+			m.CloseChannel(404, "NOT_FOUND - test")
+		}
+	})
+	ms[0].CloseChannel(404, "NOT_FOUND - test")
+	f.arrive("1") // cleared, not confirmed
+	f.verdict(cs[1], producer.Refused)
+	f.arrive("2")
+	ms = f.arrive("1")
+	cs = append(cs, f.publish("3")...)
+	f.arrive("3")
+	f.peer.OnPublish(func(m *amqppeer.Method) {
+		if m.Body == "1" {
+			m.CloseChannel(404, "NOT_FOUND - test")
+		} else {
+			m.Conn.Send(m.Ack(m.Number, false))
+		}
+	})
+	ms[0].CloseChannel(404, "NOT_FOUND - test")
+	f.verdict(cs[2], producer.Confirmed)
+	f.verdict(cs[0], producer.Refused)
 }

@@ -137,7 +137,7 @@ func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) e
 	if err == nil {
 		return nil
 	}
-	if ctx.Err() == nil && errors.Is(err, amqp.ErrClosed) {
+	if ctx.Err() == nil && (errors.Is(err, amqp.ErrClosed) || c.life.isGuess(err)) {
 		// The driver only knows that it is closed; we know why.
 		<-c.done
 		return fmt.Errorf("%s: %w", what, c.Err())
@@ -151,6 +151,17 @@ func explain(what string, err error) error {
 		return fmt.Errorf("%s: %w", what, asBrokerError(ae))
 	}
 	return fmt.Errorf("%s: %w", what, err)
+}
+
+// isGuess reports whether err is what the driver makes of a connection that was
+// given up: a code of its own, such as 501, with the text of a socket's error.
+func (lf *life) isGuess(err error) bool {
+	cause := lf.conn.reason()
+	if cause == nil || asBrokerError(err) != nil {
+		return false
+	}
+	var ae *amqp.Error
+	return errors.As(err, &ae) || errors.Is(err, cause)
 }
 
 // explain does the same for a connection's errors.

@@ -50,6 +50,8 @@ type conn struct {
 	offered  atomic.Uint64 // bytes handed to the kernel, at least in part; raised before the system call
 	lastRead atomic.Int64  // when a byte last arrived, Unix nanoseconds
 
+	greeted bool // the peer's first bytes were looked at; the reader's
+
 	// barrier is called by the driver's reader goroutine before each Read:
 	// every frame that arrived before is then dispatched.
 	barrier func()
@@ -142,9 +144,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.under.Read(p)
 	if n > 0 {
 		c.lastRead.Store(time.Now().UnixNano())
-		// A TLS alert where AMQP was expected: record type 21, version 3.x.
-		if handshake && c.under == c.socket && n >= 2 && p[0] == 0x15 && p[1] == 0x03 {
-			err = errTLSPort
+		if handshake && !c.greeted {
+			c.greeted = true
+			if wrong := c.notAMQP(p[:n]); wrong != nil {
+				err = wrong
+			}
 		}
 	}
 	if err != nil {
@@ -161,6 +165,19 @@ func (c *conn) Read(p []byte) (int, error) {
 		c.abort(err)
 	}
 	return n, err
+}
+
+// notAMQP looks at the first bytes of the peer, which begin a method frame; the
+// driver has no error for anything else that could be told from a cut.
+func (c *conn) notAMQP(p []byte) error {
+	switch {
+	case p[0] == 1: // connection.start
+		return nil
+	case c.under == c.socket && len(p) >= 2 && p[0] == 0x15 && p[1] == 0x03: // a TLS alert: record type 21, version 3.x
+		return errTLSPort
+	default:
+		return errNotAMQP
+	}
 }
 
 // Write takes p whole, or nothing and the reason why the connection ended.

@@ -449,8 +449,8 @@ func TestReadCallsTheBarrierFirst(t *testing.T) {
 		c := newConn(near, near, time.Time{}, func() { calls++ })
 		defer func() { c.abort(nil); <-c.flushed }()
 		go func() {
-			_, _ = far.Write([]byte("a"))
-			_, _ = far.Write([]byte("b"))
+			_, _ = far.Write([]byte{1})
+			_, _ = far.Write([]byte{2})
 		}()
 		for i := range 2 {
 			if _, err := c.Read(make([]byte, 1)); err != nil || calls != i+1 {
@@ -471,10 +471,12 @@ func TestReadNamesWhatEndedTheConn(t *testing.T) {
 		text string
 	}{
 		{name: "a TLS alert on a plain port", peer: func(far net.Conn) { _, _ = far.Write(alert) }, want: errTLSPort},
+		{name: "another protocol", peer: func(far net.Conn) { _, _ = io.WriteString(far, "HTTP/1.1 400 Bad Request") }, want: errNotAMQP},
+		{name: "a method frame is data", peer: func(far net.Conn) { _, _ = far.Write([]byte{1, 0, 0}) }},
 		{name: "a cut", peer: func(far net.Conn) { _ = far.Close() }, want: errPeerClosed},
 		{name: "a cut in the handshake's silence", peer: func(net.Conn) {}, want: os.ErrDeadlineExceeded, text: "the handshake took too long"},
 		{
-			name: "bytes like an alert above TLS are data", peer: func(far net.Conn) { _, _ = far.Write(alert) },
+			name: "bytes like an alert above TLS are just not AMQP", peer: func(far net.Conn) { _, _ = far.Write(alert) }, want: errNotAMQP,
 			set: func(c *conn) { c.under = &closeWatch{Conn: c.under} },
 		},
 		{

@@ -81,6 +81,9 @@ func (l *link) dial(ctx context.Context, addr *address) (*life, error) {
 			if errors.As(err, &plain) {
 				return nil, errPlainPort
 			}
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
 			return nil, fmt.Errorf("tls: %w", err)
 		}
 		under = secure
@@ -129,9 +132,12 @@ func handshakeError(ctx context.Context, err, seen error) error {
 		return errTLSPort
 	case errors.Is(err, amqp.ErrSASL):
 		return errNoShared
-	case errors.Is(err, amqp.ErrFrame), errors.Is(err, amqp.ErrSyntax), errors.Is(err, amqp.ErrFrameTooLarge):
+	case errors.Is(seen, errNotAMQP):
 		return errNotAMQP
 	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case errors.Is(seen, os.ErrDeadlineExceeded):
+		<-ctx.Done() // it is the ctx's deadline, the socket was just the first to see it
 		return context.Cause(ctx)
 	case errors.Is(seen, errPeerClosed):
 		return fmt.Errorf("%w: %w", errCut, errPeerClosed)

@@ -155,8 +155,10 @@ func fatalReply(e *BrokerError) bool {
 	case amqp.AccessRefused, amqp.NotFound, amqp.PreconditionFailed, amqp.NotImplemented:
 		return true
 	case amqp.NotAllowed:
-		// A limit is reached or a vhost is starting: both pass.
-		return !strings.Contains(e.Text, "limit") && !strings.Contains(e.Text, "is down")
+		// A limit is reached or a vhost is starting: both pass. A vhost or user
+		// may itself be called "limits".
+		text := withoutQuoted(e.Text)
+		return strings.Contains(text, "not found") || !strings.Contains(text, "limit") && !strings.Contains(text, "is down")
 	case amqp.InternalError:
 		// A refused deprecated feature is for good, a missing Khepri majority
 		// is not.
@@ -166,9 +168,20 @@ func fatalReply(e *BrokerError) bool {
 	}
 }
 
+// withoutQuoted leaves out the names that the broker quotes.
+func withoutQuoted(text string) string {
+	var b strings.Builder
+	for i, part := range strings.Split(text, "'") {
+		if i%2 == 0 {
+			b.WriteString(part)
+		}
+	}
+	return b.String()
+}
+
 // fatalPeer reports whether what answers is not the broker that was asked for.
 func fatalPeer(err error) bool {
-	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNoShared) {
+	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNotAMQP) || errors.Is(err, errNoShared) {
 		return true
 	}
 	var (

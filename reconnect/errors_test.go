@@ -74,6 +74,7 @@ func TestIsFatalOnlyForWhatARetryWillHardlyMend(t *testing.T) {
 		{"a fault of the topology", fmt.Errorf("declare: %w", &topology.Fault{Entity: topology.EntityQueue, Name: "q", Problem: "x"}), true},
 		{"TLS on a plain url", errTLSPort, true},
 		{"plain on a TLS url", errPlainPort, true},
+		{"another protocol", errNotAMQP, true},
 		{"no shared login mechanism", errNoShared, true},
 		{"an unknown authority", wrongCert, true},
 		{"a certificate for another host", fmt.Errorf("tls: %w", x509.HostnameError{Host: "h", Certificate: &x509.Certificate{}}), true},

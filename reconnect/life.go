@@ -31,9 +31,10 @@ type life struct {
 	// barrier; copied on write.
 	barriers atomic.Pointer[[]*func()]
 
-	mu      sync.Mutex // guards blocked, unblock; held for no call
+	mu      sync.Mutex // guards what follows; held for no call
 	blocked bool
 	unblock chan struct{} // closed when not blocked
+	freed   time.Time     // when it was last unblocked
 }
 
 func newLife(l *link, addr *address) *life {
@@ -97,8 +98,17 @@ func (lf *life) setBlocked(blocked bool) {
 		lf.unblock = make(chan struct{})
 	case !blocked && lf.blocked:
 		close(lf.unblock)
+		lf.freed = time.Now()
 	}
 	lf.blocked = blocked
+}
+
+// freeFor is how long the broker has read from this connection since it last
+// said that it does not; very long if it never did.
+func (lf *life) freeFor() time.Duration {
+	lf.mu.Lock()
+	defer lf.mu.Unlock()
+	return time.Since(lf.freed)
 }
 
 // isBlocked reports whether the broker reads nothing from this connection, and
@@ -209,6 +219,10 @@ func (lf *life) guard(what string, answered <-chan struct{}) {
 				case <-unblock:
 				}
 				timer.Reset(limit)
+				continue
+			}
+			if free := lf.freeFor(); free < limit { // it was blocked meanwhile
+				timer.Reset(limit - free)
 				continue
 			}
 			lf.drop(fmt.Errorf("%s: %w within %v", what, ErrRPCTimeout, limit))

@@ -89,11 +89,18 @@ func (l *link) serve(lf *life) error {
 			lf.drop(err)
 			return err
 		case <-lf.conn.gone:
-			return lf.conn.reason()
+			select {
+			case e := <-lf.closes: // the broker's own word, if it came first
+				return lf.reason(e)
+			default:
+				return lf.conn.reason()
+			}
 		case b, ok := <-lf.blocks:
+			blocked, _ := lf.isBlocked()
 			switch {
 			case !ok:
 				lf.blocks = nil
+			case b.Active == blocked: // said again: nothing changes
 			case b.Active:
 				lf.setBlocked(true)
 				l.become(Blocked, lf, fmt.Errorf("blocked by the broker: %s", b.Reason), 0)

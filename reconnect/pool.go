@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -56,7 +57,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		p.links[role] = newLink(p, role)
 	}
 	if _, err := p.links[cfg.First].ready(ctx); err != nil {
-		p.CloseNow()
+		_ = p.Close(ctx) // not CloseNow: a callback that does not return must not hold this up
 		return nil, err
 	}
 	return p, nil
@@ -176,7 +177,7 @@ func (p *Pool) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		select {
 		case <-p.notifier.ended:
-		default:
+		case <-time.After(farewell): // it may only not have had its turn yet
 			errs = append(errs, errors.New("OnStateChange has not returned"))
 		}
 	}

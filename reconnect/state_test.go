@@ -22,9 +22,13 @@ func TestTransitionsAreThoseOfTheDocument(t *testing.T) {
 	for _, s := range allStates {
 		byName[s.String()] = s
 	}
+	_, table, ok := strings.Cut(string(doc), "\n| from | to | why |\n|---|---|---|\n")
+	if !ok {
+		t.Fatal("docs/state-machine.md has no table | from | to | why |")
+	}
 	row := regexp.MustCompile(`(?m)^\| (\w+) \| (\w+) \| (.+) \|$`)
 	documented := map[State][]State{}
-	for _, m := range row.FindAllStringSubmatch(string(doc), -1) {
+	for _, m := range row.FindAllStringSubmatch(table, -1) {
 		from, okFrom := byName[m[1]]
 		to, okTo := byName[m[2]]
 		switch {
@@ -34,9 +38,6 @@ func TestTransitionsAreThoseOfTheDocument(t *testing.T) {
 			t.Errorf("%s to %s has no reason", from, to)
 		}
 		documented[from] = append(documented[from], to)
-	}
-	if len(documented) == 0 {
-		t.Fatal("docs/state-machine.md has no table | from | to | why |")
 	}
 	for _, from := range allStates {
 		want, got := slices.Clone(documented[from]), slices.Clone(transitions[from])

@@ -52,13 +52,25 @@ func TestLoadTakesOneVirtualHostFromAnExport(t *testing.T) {
 	}
 }
 
+func TestLoadKnowsAVirtualHostWithNothingInIt(t *testing.T) {
+	t.Parallel()
+	const export = `{"rabbitmq_version": "4.3.6", "vhosts": [{"name": "empty"}, {"name": "full"}], "queues": [{"name": "q", "vhost": "full", "durable": true}]}`
+	if _, err := topology.Load(strings.NewReader(export), topology.LoadOptions{}); err == nil || !strings.HasSuffix(err.Error(), `"empty", "full"`) {
+		t.Errorf("none was named of two: %v", err)
+	}
+	if top, err := topology.Load(strings.NewReader(export), topology.LoadOptions{VHost: "empty"}); err != nil || !reflect.DeepEqual(top, topology.Topology{}) {
+		t.Errorf("the empty one is %+v, %v", top, err)
+	}
+}
+
 func TestLoadOfAnExportSendsTheSameArgumentsAgain(t *testing.T) {
 	t.Parallel()
 	top, err := topology.Load(strings.NewReader(`{"rabbitmq_version": "4.3.6", "queues": [
 		{"name": "a", "durable": true, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 0, "x-message-ttl": 0, "x-max-length": 0, "x-single-active-consumer": false}},
 		{"name": "b", "durable": true, "arguments": {"x-queue-type": "quorum", "x-delayed-retry-min": 1000, "x-dead-letter-exchange": "", "x-overflow": ""}},
 		{"name": "c", "durable": true, "arguments": {"x-queue-type": "stream", "x-max-age": "1Y"}},
-		{"name": "d", "durable": false, "auto_delete": true, "arguments": []}
+		{"name": "d", "durable": false, "auto_delete": true, "arguments": []},
+		{"name": "e", "durable": true, "type": "quorum", "arguments": {}}
 	]}`), topology.LoadOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -68,6 +80,7 @@ func TestLoadOfAnExportSendsTheSameArgumentsAgain(t *testing.T) {
 		{"x-queue-type": "quorum", "x-delayed-retry-min": int64(1000), "x-dead-letter-exchange": "", "x-overflow": ""},
 		{"x-queue-type": "stream", "x-max-age": "1Y"},
 		{"x-queue-type": "classic"},
+		{"x-queue-type": "quorum"},
 	}
 	for i, q := range top.Queues {
 		if got := map[string]any(q.DeclareArguments()); !reflect.DeepEqual(got, want[i]) {

@@ -41,8 +41,8 @@ type DeleteOptions struct {
 // closes it; for a quorum queue it cannot (it answers if-empty and if-unused by
 // closing the connection), so that a message that arrives in the gap is lost: stop
 // the publishers first. A stream tells neither its messages nor its consumers, and
-// is deleted only with both options. A message that is delivered and not settled
-// is not counted as long as its consumer is gone.
+// is deleted only with both options. A message that was delivered and is not yet
+// settled counts as long as its consumer is there, and not after a basic.get.
 //
 // ctx, errors and the time of one call are as in Declare.
 func Delete(ctx context.Context, ch *amqp.Channel, t Topology, opts DeleteOptions) error {

@@ -85,4 +85,5 @@
 // export_definitions, the management API, for all virtual hosts or for one). It
 // takes exchanges, queues and bindings of one virtual host, see
 // LoadOptions.VHost, and leaves out users, permissions, parameters and policies.
+// The broker itself leaves internal exchanges out of its exports.
 package topology

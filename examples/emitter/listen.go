@@ -90,7 +90,7 @@ func listen(ctx context.Context, ls []listener, stderr io.Writer) error {
 
 	consumers := make([]*consumer.Consumer, len(ls))
 	for i, l := range ls {
-		consumers[i], err = consumer.New(pool, consumer.Config{Queue: l.queue(), Logger: slog.Default()})
+		consumers[i], err = consumer.New(pool, consumer.Config{Queue: l.queue()})
 		if err != nil {
 			return err
 		}

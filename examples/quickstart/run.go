@@ -8,8 +8,6 @@ import (
 	"io"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
@@ -119,7 +117,7 @@ func settle(ctx context.Context, p *producer.Producer, sent []*producer.Confirma
 	_ = p.Flush(ctx) // each message's own Confirmation says more
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	_ = p.Close(closing) // from here on all have one
+	_ = p.Close(closing)
 	verdicts := make([]error, len(sent))
 	for id, c := range sent {
 		verdicts[id] = c.Err()
@@ -151,16 +149,12 @@ func awaitRest(ctx context.Context, books *ledger, c *consumer.Consumer) {
 	}
 }
 
-// deleteQueue deletes the pool's topology.
 func deleteQueue(ctx context.Context, pool *reconnect.Pool) error {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	ch, err := pool.Acquire(ctx, reconnect.Consuming)
+	err := pool.Delete(ctx, pool.Topology(), topology.DeleteOptions{DiscardMessages: true, InUse: true})
 	if err != nil {
 		return fmt.Errorf("delete the queue: %w", err)
 	}
-	defer ch.Release()
-	return ch.Call(ctx, "delete the queue", func(raw *amqp.Channel) error {
-		return topology.Delete(ctx, raw, pool.Topology(), topology.DeleteOptions{DiscardMessages: true, InUse: true})
-	})
+	return nil
 }

@@ -3,8 +3,12 @@ package workqueue_test
 import (
 	"testing"
 
+	"go.uber.org/goleak"
+
 	"github.com/mqkit/mqkit/examples/workqueue"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestTopologyKeepsWhatNoWorkerCanHandle(t *testing.T) {
 	top := workqueue.Topology()

@@ -150,7 +150,9 @@ func (c *Cluster) SyncQueues(ctx context.Context) error {
 
 // Isolate cuts the node off from the others; clients still reach it. The others
 // notice it by silence: quorum queues after some seconds, the cluster after the
-// net tick time (60 s unless Options.Conf says otherwise).
+// net tick time (60 s unless Options.Conf says otherwise). After that a cluster of
+// 4.0 or older, which keeps its metadata in Mnesia, does not heal by itself; see
+// cluster_partition_handling.
 func (c *Cluster) Isolate(ctx context.Context, n *Node) error {
 	defer c.engine.client.Close() // idle connections only
 	_, err := c.engine.client.NetworkDisconnect(ctx, c.back, client.NetworkDisconnectOptions{Container: n.id, Force: true})

@@ -2,19 +2,22 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
 // leaderTimeout bounds the wait for an election: the followers notice a dead leader
 // in a few seconds, and one of them wins at the first or second try.
-const leaderTimeout = 60 * time.Second
+const leaderTimeout = time.Minute
 
 // Leader returns the node that leads the quorum queue on the vhost "/", waiting for
-// an election where one is on, at most 60 s. What it returns was true a moment ago.
+// an election where one is on, at most a minute. It is the running node that the
+// majority of the queue's members follow. What it returns was true a moment ago:
+// an isolated leader is still followed until its silence is noticed.
 func (c *Cluster) Leader(ctx context.Context, queue string) (*Node, error) {
 	leader, _, err := c.members(ctx, queue)
 	return leader, err
@@ -26,13 +29,6 @@ func (c *Cluster) Followers(ctx context.Context, queue string) ([]*Node, error) 
 	return followers, err
 }
 
-// member is one line of rabbitmq-queues quorum_status.
-type member struct {
-	Node  string `json:"Node Name"`
-	State string `json:"Raft State"`
-	Term  any    `json:"Term"` // a number, or a word for a member that does not answer
-}
-
 func (c *Cluster) members(ctx context.Context, queue string) (*Node, []*Node, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, leaderTimeout, fmt.Errorf("waited %s", leaderTimeout))
 	defer cancel()
@@ -40,82 +36,122 @@ func (c *Cluster) members(ctx context.Context, queue string) (*Node, []*Node, er
 	var followers []*Node
 	var last error
 	err := poll(ctx, 200*time.Millisecond, func() (bool, error) {
-		for _, n := range c.nodes {
-			view, err := c.ask(ctx, n, queue)
-			if ctx.Err() != nil {
-				return false, context.Cause(ctx)
-			}
-			if err != nil {
-				last = err
-				continue
-			}
-			if leader, followers = c.judge(view); leader != nil {
-				return true, nil
-			}
+		var err error
+		leader, followers, err = c.vote(ctx, queue)
+		if err != nil && ctx.Err() == nil {
+			last = err
 		}
-		return false, nil
+		if errors.Is(err, errNoQueue) {
+			return false, err
+		}
+		return leader != nil, nil
 	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("find the leader of queue %q: %w", queue, errors.Join(err, last))
+	switch {
+	case err == nil:
+		return leader, followers, nil
+	case last != nil && !errors.Is(err, last):
+		return nil, nil, fmt.Errorf("find the leader of queue %q: %w (last answer: %w)", queue, err, last)
+	default:
+		return nil, nil, fmt.Errorf("find the leader of queue %q: %w", queue, err)
 	}
-	return leader, followers, nil
 }
 
-// askTimeout bounds one node's answer, a second as a rule. A node that has been
-// isolated waits for peers it does not know to be gone.
-const askTimeout = 8 * time.Second
+// errNoQueue is returned when every node that answers knows of no such queue.
+var errNoQueue = errors.New("there is no such queue")
 
-// ask returns the queue's members as one node sees them.
-func (c *Cluster) ask(ctx context.Context, n *Node, queue string) ([]member, error) {
+// vote asks each running node whom it follows. It returns no leader and an error
+// while there is no majority for a node that runs.
+func (c *Cluster) vote(ctx context.Context, queue string) (*Node, []*Node, error) {
+	views := make([]view, len(c.nodes))
+	var running []*Node
+	err := c.each(func(n *Node) (err error) {
+		views[slices.Index(c.nodes, n)], err = n.follows(ctx, queue)
+		return err
+	})
+	votes := map[string]int{}
+	var members []string
+	unknown := 0
+	for i, v := range views {
+		if v.runs {
+			running = append(running, c.nodes[i])
+		}
+		if v.noQueue {
+			unknown++
+		}
+		if len(v.members) > 0 {
+			votes[v.leader]++
+			members = v.members
+		}
+	}
+	if len(running) > 0 && unknown == len(running) {
+		return nil, nil, errNoQueue
+	}
+	for _, n := range running {
+		if votes[n.Name()] <= len(members)/2 {
+			continue
+		}
+		var followers []*Node
+		for _, other := range c.nodes {
+			if other != n && slices.Contains(members, other.Name()) {
+				followers = append(followers, other)
+			}
+		}
+		return n, followers, nil
+	}
+	return nil, nil, errors.Join(fmt.Errorf("no majority for a running node: %v", votes), err)
+}
+
+// view is what one node knows of a queue without asking the others.
+type view struct {
+	runs    bool
+	noQueue bool
+	leader  string // "none" during an election
+	members []string
+}
+
+// askTimeout bounds one node's answer, a second as a rule.
+const askTimeout = 15 * time.Second
+
+// leaderQuery looks only at what the node has in memory. quorum_status of
+// rabbitmq-queues asks all the others, and up to 4.0 hangs on one that was isolated
+// until the net tick time has passed.
+const leaderQuery = `case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<%s>>)) of
+	{ok, Q} ->
+		{Name, _} = amqqueue:get_pid(Q),
+		Leader = case ra_leaderboard:lookup_leader(Name) of {_, L} -> L; _ -> none end,
+		Members = case ra_leaderboard:lookup_members(Name) of Ms when is_list(Ms) -> [M || {_, M} <- Ms]; _ -> [] end,
+		[Leader | Members];
+	_ ->
+		not_found
+end.`
+
+var atom = regexp.MustCompile(`[a-z]+@[a-z0-9-]+|none`)
+
+// follows asks one node for its view. A node that does not run has none.
+func (n *Node) follows(ctx context.Context, queue string) (view, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	inspected, err := n.inspect(ctx)
 	if err != nil {
-		return nil, err
+		return view{}, err
 	}
 	if !inspected.State.Running || inspected.State.Paused {
-		return nil, fmt.Errorf("ask %s: it does not run", n.Name())
+		return view{}, nil
 	}
-	out, err := n.Exec(ctx, "rabbitmq-queues", "quorum_status", "--formatter", "json", "--vhost", "/", queue)
+	name := make([]string, 0, len(queue)) // as numbers, which need no quoting
+	for _, b := range []byte(queue) {
+		name = append(name, fmt.Sprint(b))
+	}
+	out, err := n.Ctl(ctx, "eval", fmt.Sprintf(leaderQuery, strings.Join(name, ",")))
 	if err != nil {
-		return nil, err
+		return view{runs: true}, err
 	}
-	var view []member
-	if err := json.Unmarshal([]byte(out), &view); err != nil {
-		return nil, fmt.Errorf("read quorum_status: %w", err)
+	if strings.TrimSpace(out) == "not_found" {
+		return view{runs: true, noQueue: true}, nil
 	}
-	return view, nil
-}
-
-// judge returns the leader and everybody else, or no leader for a view that is not
-// a majority's: an isolated leader goes on calling itself one.
-func (c *Cluster) judge(view []member) (leader *Node, followers []*Node) {
-	answered, highest := 0, -1.0
-	for _, m := range view {
-		term, ok := m.Term.(float64)
-		if !ok {
-			continue
-		}
-		answered++
-		if m.State == "leader" && term > highest {
-			highest, leader = term, c.named(m.Node)
-		}
+	names := atom.FindAllString(out, -1)
+	if len(names) == 0 {
+		return view{runs: true}, fmt.Errorf("read the leader from %s: it said %q", n.Name(), out)
 	}
-	if leader == nil || answered <= len(view)/2 {
-		return nil, nil
-	}
-	for _, m := range view {
-		if n := c.named(m.Node); n != nil && n != leader {
-			followers = append(followers, n)
-		}
-	}
-	return leader, followers
-}
-
-func (c *Cluster) named(name string) *Node {
-	i := slices.IndexFunc(c.nodes, func(n *Node) bool { return n.Name() == name })
-	if i < 0 {
-		return nil
-	}
-	return c.nodes[i]
+	return view{runs: true, leader: names[0], members: names[1:]}, nil
 }

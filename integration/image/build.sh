@@ -6,7 +6,7 @@
 #
 #   FORCE=1         build even if the image is present
 #   DEBIAN_MIRROR   mirror to fetch from; defaults to debootstrap's own
-#   DEBIAN_KEYRING  keyring to check the suite with; defaults to debootstrap's own
+#   DEBIAN_KEYRING  keyring to check the suite with; defaults to Debian's own
 #   DOCKER          the engine's command line; defaults to docker
 #
 # Needs root (debootstrap does), a container engine and about 1 GB of room in
@@ -38,9 +38,12 @@ if [ "${FORCE:-}" != 1 ] && "$docker" image inspect "$tag" >/dev/null 2>&1; then
 fi
 
 [ "$(id -u)" = 0 ] || die "must run as root, because debootstrap does"
-if ! command -v debootstrap >/dev/null; then
-    command -v apt-get >/dev/null || die "debootstrap is not installed and there is no apt-get to install it with"
-    say "installing debootstrap"
+# Each suite is signed with the keys of the releases before it as well: the keyring
+# of Debian 12 checks all three.
+keyring=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
+if ! command -v debootstrap >/dev/null || [ ! -e "$keyring" ]; then
+    command -v apt-get >/dev/null || die "debootstrap or $keyring is missing, and there is no apt-get to install it with"
+    say "installing debootstrap and Debian's keyring"
     { apt-get -qq update && apt-get -qq install -y --no-install-recommends debootstrap debian-archive-keyring; } >&2 ||
         die "debootstrap could not be installed; try: apt-get install debootstrap debian-archive-keyring"
 fi
@@ -69,9 +72,7 @@ trap 'exit 130' INT
 trap 'exit 143' TERM
 
 # An older debootstrap may not know a newer suite; they are all built as sid is.
-args=(--variant=minbase "--include=rabbitmq-server,ca-certificates")
-[ -z "${DEBIAN_KEYRING:-}" ] || args+=("--keyring=$DEBIAN_KEYRING")
-args+=("$suite" "$root")
+args=(--variant=minbase --include=rabbitmq-server,ca-certificates "--keyring=$keyring" "$suite" "$root")
 scripts=${DEBOOTSTRAP_DIR:-/usr/share/debootstrap}/scripts
 if [ ! -e "$scripts/$suite" ]; then
     args+=("${DEBIAN_MIRROR:-http://deb.debian.org/debian}" "$scripts/sid")

@@ -34,6 +34,7 @@ type Conn struct {
 	net  net.Conn
 
 	write sync.Mutex // held for a write
+	read  sync.Mutex // held while it is paused
 
 	// Guarded by peer.mu.
 	channels map[uint16]*channel
@@ -216,6 +217,19 @@ func (p *Peer) note(m *Method) bool {
 // Cut ends the connection without a word.
 func (c *Conn) Cut() { _ = c.net.Close() }
 
+// Pause has the peer read nothing more from the connection, so that in the end
+// the other side's socket takes nothing more, until resume is called.
+func (c *Conn) Pause() (resume func()) {
+	c.read.Lock()
+	return c.read.Unlock
+}
+
+// unpaused waits while the connection is paused.
+func (c *Conn) unpaused() {
+	c.read.Lock()
+	defer c.read.Unlock()
+}
+
 // Send writes frames in one piece.
 func (c *Conn) Send(frames ...[]byte) {
 	c.write.Lock()
@@ -235,6 +249,7 @@ func (c *Conn) serve() {
 	var publish *Method // waits for its content
 	var size uint64
 	for {
+		c.unpaused()
 		kind, channel, payload, err := readFrame(r)
 		if err != nil {
 			return

@@ -26,7 +26,7 @@ func onMessageReceived(_ context.Context, d *consumer.Delivery) error {
 
 // consumeMessages consumes until ctx ends, then drains.
 func consumeMessages(ctx context.Context, pool *reconnect.Pool, queueName string) error {
-	c, err := consumer.New(pool, consumer.Config{Queue: queueName, Logger: slog.Default()})
+	c, err := consumer.New(pool, consumer.Config{Queue: queueName})
 	if err != nil {
 		return err
 	}

@@ -66,11 +66,7 @@ func run(ctx context.Context, w *worker, prefetch int) error {
 	}
 	defer pool.Close(context.WithoutCancel(ctx))
 
-	c, err := consumer.New(pool, consumer.Config{
-		Queue:    workqueue.Queue,
-		Prefetch: prefetch,
-		Logger:   slog.Default(),
-	})
+	c, err := consumer.New(pool, consumer.Config{Queue: workqueue.Queue, Prefetch: prefetch})
 	if err != nil {
 		return err
 	}
