@@ -86,8 +86,19 @@ func (r *run) dispatch(d *Delivery) {
 		r.lanes[0].push(d)
 		return
 	}
-	key := maphash.String(r.seed, r.cfg.OrderBy(d))
+	key := maphash.String(r.seed, r.key(d))
 	r.lanes[key%uint64(len(r.lanes))].push(d)
+}
+
+// key asks OrderBy; a panic of it must not end the process, and the message is
+// still to be handled.
+func (r *run) key(d *Delivery) (key string) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.cfg.Logger.Error("OrderBy panicked", "queue", d.Queue, "message", d.MessageID, "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	return r.cfg.OrderBy(d)
 }
 
 // work is one worker. A handler that ends its goroutine (runtime.Goexit) ends

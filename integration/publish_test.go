@@ -283,7 +283,7 @@ func TestPublishGivesUpWithItsContext(t *testing.T) {
 	pool, states := open(t, quorum(queue, node.URL()))
 	p := newProducer(t, pool, producer.Config{MaxInFlight: 1})
 	mustBe(t, p.Publish(t.Context(), producer.Text("1").ToQueue(queue)), producer.Confirmed)
-	settled(t)
+	settled(t, node)
 	if err := node.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -98,16 +98,13 @@ func quorum(name string, urls ...string) reconnect.Config {
 	return reconnect.Config{URLs: urls, Topology: topology.Topology{Queues: []topology.Queue{{Name: name, DeliveryLimit: topology.Unlimited}}}}
 }
 
-// settled waits until the broker has the queue it has just declared safely on its
-// disk. A quorum queue that is killed with its node within its first second or two
-// comes back empty, confirmed messages included: seen on RabbitMQ 4.3.6 with pika
-// as well, see docs/guarantees.md. No event tells when it is safe.
-func settled(t *testing.T) {
+// settled makes the broker write down which queues it has. A quorum queue that is
+// killed with its node in its first half second comes back empty, confirmed
+// messages included: see docs/guarantees.md.
+func settled(t *testing.T, n interface{ SyncQueues(context.Context) error }) {
 	t.Helper()
-	select {
-	case <-time.After(3 * time.Second):
-	case <-t.Context().Done():
-		t.Fatal(t.Context().Err())
+	if err := n.SyncQueues(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -9,8 +9,8 @@ import (
 // admit takes c in, or waits for room until ctx ends. Those that wait are
 // taken in order.
 func (p *Producer) admit(ctx context.Context, c *Confirmation) error {
-	p.stats.accepted.Add(1)
 	p.mu.Lock()
+	p.stats.accepted.Add(1) // in the lock: who sees it counted finds its place taken
 	if p.over != nil {
 		c.giveUpLocked(p.over)
 		p.mu.Unlock()

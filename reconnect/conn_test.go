@@ -126,8 +126,16 @@ func TestSilenceIsUnlimitedWithoutHeartbeats(t *testing.T) {
 
 func TestAWriteThatThePeerDoesNotTakeForThreeHeartbeatsEndsTheConn(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		c, _ := newPipe(t)
+		c, far := newPipe(t)
 		c.established(10 * time.Second)
+		for range 3 { // each write has a limit of its own
+			after(25 * time.Second)
+			mustWrite(t, c, "taken")
+			if _, err := io.ReadFull(far, make([]byte, 5)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after(25 * time.Second)
 		began := time.Now()
 		mustWrite(t, c, "frame")
 		<-c.gone

@@ -44,7 +44,7 @@ keyring=${DEBIAN_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
 if ! command -v debootstrap >/dev/null || [ ! -e "$keyring" ]; then
     command -v apt-get >/dev/null || die "debootstrap or $keyring is missing, and there is no apt-get to install it with"
     say "installing debootstrap and Debian's keyring"
-    { apt-get -qq update && apt-get -qq install -y --no-install-recommends debootstrap debian-archive-keyring; } >&2 ||
+    { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends debootstrap debian-archive-keyring; } >&2 ||
         die "debootstrap could not be installed; try: apt-get install debootstrap debian-archive-keyring"
 fi
 
