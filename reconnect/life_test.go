@@ -334,7 +334,7 @@ func TestACutTellsTheChannelsSo(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		cut := make(chan struct{})
 		lf := newTestLife(t, Config{Heartbeat: time.Minute}, func(c *PeerConn) {
-			go func() { <-cut; _ = c.Conn.Close() }()
+			go func() { <-cut; _ = c.Close() }()
 			c.Serve(nil)
 		})
 		ch := mustChannel(t, lf)

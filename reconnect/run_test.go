@@ -17,7 +17,7 @@ import (
 )
 
 // runWith runs sessions on a willing peer, with waits of an hour.
-func runWith(t *testing.T, ctx context.Context, session func(context.Context, *reconnect.Channel) error, failed func(error)) error {
+func runWith(ctx context.Context, t *testing.T, session func(context.Context, *reconnect.Channel) error, failed func(error)) error {
 	t.Helper()
 	peer := reconnect.NewPeer(t, reconnect.Willing)
 	cfg := config(newLog(), peer.URL())
@@ -28,7 +28,7 @@ func runWith(t *testing.T, ctx context.Context, session func(context.Context, *r
 func TestRunEndsWithNilAndTheChannelIsClosed(t *testing.T) {
 	t.Parallel()
 	var ch *reconnect.Channel
-	err := runWith(t, limited(t), func(ctx context.Context, c *reconnect.Channel) error { ch = c; return nil }, nil)
+	err := runWith(limited(t), t, func(ctx context.Context, c *reconnect.Channel) error { ch = c; return nil }, nil)
 	if err != nil {
 		t.Errorf("%v", err)
 	}
@@ -41,7 +41,7 @@ func TestRunEndsWithNilAndTheChannelIsClosed(t *testing.T) {
 func TestRunReturnsAPermanentErrorUnwrapped(t *testing.T) {
 	t.Parallel()
 	want := errors.New("enough")
-	err := runWith(t, limited(t), func(context.Context, *reconnect.Channel) error { return backoff.Permanent(want) }, nil)
+	err := runWith(limited(t), t, func(context.Context, *reconnect.Channel) error { return backoff.Permanent(want) }, nil)
 	if err != want { //nolint:errorlint // unwrapped is the claim
 		t.Errorf("%#v", err)
 	}
@@ -51,7 +51,7 @@ func TestRunReturnsTheCtxErrorWhateverTheSessionSays(t *testing.T) {
 	t.Parallel()
 	why := errors.New("the service stops")
 	ctx, cancel := context.WithCancelCause(limited(t))
-	err := runWith(t, ctx, func(sctx context.Context, _ *reconnect.Channel) error {
+	err := runWith(ctx, t, func(sctx context.Context, _ *reconnect.Channel) error {
 		cancel(why)
 		<-sctx.Done()
 		return errors.New("interrupted")
@@ -65,7 +65,7 @@ func TestRunThatWaitsEndsWithItsCtxAndWithThePool(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
 	ctx, cancel := context.WithCancel(limited(t))
-	err := runWith(t, ctx, func(context.Context, *reconnect.Channel) error { return boom }, func(error) { cancel() })
+	err := runWith(ctx, t, func(context.Context, *reconnect.Channel) error { return boom }, func(error) { cancel() })
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
@@ -89,7 +89,7 @@ func TestAgainIsTheNextSessionWithoutAWait(t *testing.T) {
 	t.Parallel()
 	var n int
 	var last *reconnect.Channel
-	err := runWith(t, limited(t), func(_ context.Context, ch *reconnect.Channel) error {
+	err := runWith(limited(t), t, func(_ context.Context, ch *reconnect.Channel) error {
 		if n++; n == 5 {
 			return nil
 		}

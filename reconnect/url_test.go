@@ -155,7 +155,7 @@ func TestCredentialsHideThePassword(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&logs, nil)).Info("login", "as", c)
 	slog.New(slog.NewTextHandler(&logs, nil)).Info("login", "as", c, "pointer", &c)
 	shown := []string{
-		fmt.Sprint(c), fmt.Sprintf("%v", c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%s", c), fmt.Sprintf("%q", c),
+		fmt.Sprint(c), fmt.Sprintf("%v", c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), c.String(), fmt.Sprintf("%q", c),
 		fmt.Sprintf("%v", &c), fmt.Sprintf("%+v", &c), fmt.Sprintf("%#v", &c),
 		fmt.Sprintf("%v", in), fmt.Sprintf("%+v", in), fmt.Sprintf("%#v", in),
 		logs.String(),
