@@ -79,6 +79,9 @@ type run struct {
 // finish, their verdicts are written. Then it returns nil, or a *DrainError if
 // some did not finish.
 func (c *Consumer) Run(ctx context.Context, h Handler) error {
+	if h == nil {
+		return errors.New("consumer: Run needs a handler")
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &run{
@@ -273,8 +276,16 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	}
 	s.tag = "mqkit-" + uuid.NewString() // never one twice on a channel: the broker closes the connection
 	cancels := s.ch.Raw().NotifyCancel(make(chan string, 1))
+	if ctx.Err() != nil {
+		return nil, nil, context.Cause(ctx)
+	}
+	// Not ctx: a consume that is given up half done has its channel closed, and
+	// every delivery that came meanwhile counted as failed. It ends with the
+	// channel or at RPCTimeout, and a ctx that has ended then is a drain.
+	alive, stop := s.whileAlive(context.WithoutCancel(ctx))
+	defer stop()
 	var in <-chan amqp.Delivery
-	err = s.ch.Call(ctx, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
+	err = s.ch.Call(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
 		in, err = raw.Consume(s.queue, s.tag, false, cfg.Exclusive, false, false, args)
 		return err
 	})

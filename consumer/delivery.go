@@ -129,16 +129,23 @@ func count(v any) (int, bool) {
 // that the verdict was taken and will be written within the flush interval;
 // should the session end before the broker has it, the message comes again. The
 // error is ErrSettled or ErrStale.
-func (d *Delivery) Ack() error { return d.session.settle(d, ack) }
+func (d *Delivery) Ack() error { return d.settle(ack) }
 
 // Reject settles it as never to be done: the broker dead-letters it, or drops it
 // where the queue has no dead-letter exchange.
-func (d *Delivery) Reject() error { return d.session.settle(d, reject) }
+func (d *Delivery) Reject() error { return d.settle(reject) }
 
 // Requeue puts it back into the queue as a failure, which counts towards a
 // quorum queue's delivery limit.
-func (d *Delivery) Requeue() error { return d.session.settle(d, requeue) }
+func (d *Delivery) Requeue() error { return d.settle(requeue) }
 
 // Release puts it back into the queue; from RabbitMQ 4.3 on that does not count
 // towards a quorum queue's delivery limit.
-func (d *Delivery) Release() error { return d.session.settle(d, release) }
+func (d *Delivery) Release() error { return d.settle(release) }
+
+func (d *Delivery) settle(v verdict) error {
+	if d.session == nil { // made by a test of a handler
+		return ErrStale
+	}
+	return d.session.settle(d, v)
+}

@@ -58,7 +58,7 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 		}
 	}
 	s.setCancelled()
-	s.giveBack(ctx)
+	s.giveBack(ctx, 0)
 	if err := s.ch.Err(); err != nil {
 		s.end(err)
 		return nil // the broker gives all of it out again
@@ -91,7 +91,7 @@ func (s *session) linger() {
 	})()
 	// Without the driver's cancel-ok the broker keeps the consumer until this.
 	_ = s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
-	s.giveBack(ctx)
+	s.giveBack(ctx, r.drainTimeout())
 	if s.ch.Err() == nil {
 		r.left(s.finishSettling())
 		closing, cancelClose := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
@@ -119,10 +119,12 @@ func (s *session) setDraining() {
 
 // giveBack releases what is not to be handled any more, oldest first and a few at
 // a time, until the handlers have finished or ctx ends; what is left then goes
-// with the end of the session.
-func (s *session) giveBack(ctx context.Context) {
+// with the end of the session. If laters is not 0, what is to be settled later is
+// waited for only so long once no handler runs.
+func (s *session) giveBack(ctx context.Context, laters time.Duration) {
 	pacer := time.NewTicker(pace)
 	defer pacer.Stop()
+	alone := time.Now() // since when nothing but laters is waited for
 	for {
 		s.releaseWaiting(paceCount)
 		select {
@@ -131,6 +133,11 @@ func (s *session) giveBack(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-pacer.C:
+		}
+		if !s.onlyLaters() {
+			alone = time.Now()
+		} else if laters > 0 && time.Since(alone) > laters {
+			return
 		}
 	}
 }

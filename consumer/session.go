@@ -38,15 +38,16 @@ type session struct {
 	ledger     ledger
 	paused     map[*Delivery]*time.Timer // failed, released when the timer fires
 	queued     map[*Delivery]struct{}    // no handler has begun
-	handling   int
-	first      time.Time     // when the oldest unwritten verdict was given
-	over       bool          // nothing can be settled any more
-	draining   bool          // verdicts are written at once
-	noMultiple bool          // some tags may be void: ack one by one
-	cancelled  bool          // the broker sends no more: it has answered the cancel, or has sent one
-	ending     bool          // the settler writes what there is and ends
-	givesBack  bool          // what waits for a handler is not handled any more
-	quiet      chan struct{} // closed when it gets quiet, see isQuietLocked
+	handling   int                       // handlers that run, and deliveries that are settled later
+	laters     int                       // those
+	first      time.Time                 // when the oldest unwritten verdict was given
+	over       bool                      // nothing can be settled any more
+	draining   bool                      // verdicts are written at once
+	noMultiple bool                      // some tags may be void: ack one by one
+	cancelled  bool                      // the broker sends no more: it has answered the cancel, or has sent one
+	ending     bool                      // the settler writes what there is and ends
+	givesBack  bool                      // what waits for a handler is not handled any more
+	quiet      chan struct{}             // closed when it gets quiet, see isQuietLocked
 }
 
 func newSession(r *run, ch *reconnect.Channel) *session {
@@ -109,6 +110,7 @@ func (s *session) later(d *Delivery) {
 		return
 	}
 	d.later = true
+	s.laters++
 }
 
 // pause has d released after a while.
@@ -150,6 +152,7 @@ func (s *session) settleLocked(d *Delivery, v verdict) error {
 	delete(s.queued, d)
 	if d.later {
 		d.later = false
+		s.laters--
 		s.handling--
 	}
 	if t := s.paused[d]; t != nil {
@@ -293,6 +296,9 @@ func (s *session) end(cause error) {
 	}
 	s.mu.Unlock()
 	s.abort(fmt.Errorf("%w: %w", ErrStale, cause))
+	for _, l := range s.run.lanes {
+		l.forget(s) // a worker that is stuck must not keep them
+	}
 }
 
 // byTagLocked returns the deliveries that no handler has begun, oldest first.
@@ -301,10 +307,17 @@ func (s *session) byTagLocked() []*Delivery {
 }
 
 // counts for Status.
-func (s *session) counts() (waiting, paused int, draining bool) {
+func (s *session) counts() (waiting, paused, laters int, draining bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.queued), len(s.paused), s.draining
+	return len(s.queued), len(s.paused), s.laters, s.draining
+}
+
+// onlyLaters reports whether nothing is handled but what is to be settled later.
+func (s *session) onlyLaters() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.laters > 0 && s.handling == s.laters && (s.givesBack || len(s.queued) == 0)
 }
 
 // noteWrites remembers when how many settlements were written, see paceCount.

@@ -24,7 +24,7 @@ type Status struct {
 	// Since is when it was subscribed, or ceased to be.
 	Since time.Time
 
-	Handling int // handlers that run
+	Handling int // handlers that run, and deliveries that are settled Later
 	Waiting  int // deliveries that no handler has begun
 	Paused   int // failed deliveries that wait to be given back
 
@@ -80,8 +80,9 @@ func (r *run) status() Status {
 		return st
 	}
 	st.Queue = s.queue
-	var draining bool
-	st.Waiting, st.Paused, draining = s.counts()
+	waiting, paused, laters, draining := s.counts()
+	st.Waiting, st.Paused = waiting, paused
+	st.Handling += laters
 	switch quiet := s.ch.Quiet(); {
 	case draining:
 		st.Cause = errors.New("draining")

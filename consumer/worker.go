@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 )
@@ -53,6 +54,14 @@ func (l *lane) pop() *Delivery {
 		l.list, l.head = l.list[:n], 0
 	}
 	return d
+}
+
+// forget drops what came on s.
+func (l *lane) forget(s *session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list = slices.DeleteFunc(slices.Delete(l.list, 0, l.head), func(d *Delivery) bool { return d.session == s })
+	l.head = 0
 }
 
 func (l *lane) close() {
@@ -159,8 +168,10 @@ func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) {
 		s.finish(d, chosen.verdict)
 		return
 	}
-	if s.handlers.Err() != nil && errors.Is(err, context.Canceled) {
-		s.finish(d, undecided) // stopped because it was for nothing
+	if s.handlers.Err() != nil {
+		// It was told that it works for nothing: no failure of the handler.
+		r.cfg.Logger.Debug("handler stopped", "queue", d.Queue, "message", d.MessageID, "error", err, "cause", context.Cause(s.handlers))
+		s.finish(d, undecided)
 		return
 	}
 	wait := r.failed(err)

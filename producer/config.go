@@ -11,12 +11,17 @@ import (
 const (
 	defaultMaxInFlight      = 1000
 	defaultMaxInFlightBytes = 64 << 20
+
+	// mostInFlight bounds what a session keeps ready for returns: about 250 bytes
+	// for each message that can be in flight.
+	mostInFlight = 100_000
 )
 
 // Config bounds a producer. Its zero value works.
 type Config struct {
 	// MaxInFlight is how many messages may be admitted and not have the
-	// broker's verdict yet; further publishes wait. Defaults to 1000.
+	// broker's verdict yet; further publishes wait. At most 100,000. Defaults to
+	// 1000.
 	MaxInFlight int
 
 	// MaxInFlightBytes bounds the same in bytes of body and headers. A larger
@@ -43,6 +48,9 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		case *n.v == 0:
 			*n.v = n.or
 		}
+	}
+	if cfg.MaxInFlight > mostInFlight {
+		faults = append(faults, fmt.Errorf("MaxInFlight is %d: at most %d, a returned message must find room at once for each", cfg.MaxInFlight, mostInFlight))
 	}
 	if len(faults) > 0 {
 		return cfg, fmt.Errorf("invalid producer configuration: %w", errors.Join(faults...))

@@ -41,6 +41,8 @@ type Confirmation struct {
 
 	// Of the present session, guarded by p.mu.
 	deferred *amqp.DeferredConfirmation // nil while it is being handed over
+	handing  bool                       // the driver is reading it
+	givenUp  error                      // why its caller gave it up meanwhile
 	mark     uint64                     // bytes that the connection had accepted before it
 	wireID   string                     // what tells its return
 	private  bool                       // it carries the correlation header
@@ -96,6 +98,15 @@ func (c *Confirmation) tellLocked(v Verdict, err error) {
 		c.err = &PublishError{MessageID: c.pub.MessageId, Verdict: v, MaybeStored: c.maybeStored, Err: err}
 	}
 	close(c.done)
+}
+
+// handedOverLocked: the driver has copied the message, its body may change again.
+// Whoever gave it up meanwhile had to wait for that.
+func (c *Confirmation) handedOverLocked() {
+	c.handing = false
+	if c.givenUp != nil {
+		c.giveUpLocked(c.givenUp)
+	}
 }
 
 // giveUpLocked tells a message that will not be sent any more what is known of it.

@@ -37,6 +37,9 @@ func (p *Producer) admit(ctx context.Context, c *Confirmation) error {
 	case <-c.done:
 		return c.err
 	case <-ctx.Done():
+		if isDone(in) {
+			return nil
+		}
 		why := fmt.Errorf("%w: in flight are as many messages or bytes as the bound allows", p.why(ctx))
 		p.withdraw(c, why)
 		<-c.done
@@ -76,9 +79,8 @@ func (p *Producer) settleLocked(c *Confirmation) {
 	c.place = settled
 	p.inFlight--
 	p.bytes -= c.size
-	if p.inFlight == 0 && p.idle != nil {
+	if p.inFlight == 0 && p.stopped {
 		close(p.idle)
-		p.idle = nil
 	}
 	p.letInLocked()
 }
@@ -108,6 +110,10 @@ func (p *Producer) withdraw(c *Confirmation, cause error) {
 
 func (p *Producer) withdrawLocked(c *Confirmation, cause error) {
 	if c.told {
+		return
+	}
+	if c.handing { // told in a moment, when the driver has let go of the body
+		c.givenUp = cause
 		return
 	}
 	c.giveUpLocked(cause)

@@ -2,7 +2,6 @@ package producer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -25,6 +24,7 @@ type Producer struct {
 	forget  func()        // takes Close off the pool's list
 	closing sync.Once
 	work    chan struct{} // capacity 1: there is something to send
+	idle    chan struct{} // closed when Close has begun and nothing is in flight
 
 	// mu guards what follows. It is taken on the driver's reader goroutine, so
 	// it is held for no call that could wait.
@@ -35,7 +35,7 @@ type Producer struct {
 	bytes    int
 	session  *session // the present one
 	over     error    // why nothing is accepted any more
-	idle     chan struct{}
+	stopped  bool            // Close has begun
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with
@@ -52,6 +52,7 @@ func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 		cancel: cancel,
 		ended:  make(chan struct{}),
 		work:   make(chan struct{}, 1),
+		idle:   make(chan struct{}),
 	}
 	p.frame.Store(defaultFrameMax)
 	p.forget = pool.OnClose(reconnect.Publishing, p.Close)
@@ -193,47 +194,54 @@ func (e *UnresolvedError) Unwrap() error { return e.Cause }
 
 // Close takes no more messages, waits until those accepted have their verdicts,
 // and ends the producer. When ctx ends first, the rest get NotSent or Unknown
-// and the error is an *UnresolvedError. Further calls wait for the end and
-// return nil.
+// and the error is an *UnresolvedError. A further call waits too, and its ctx can
+// cut the first one short.
 func (p *Producer) Close(ctx context.Context) error {
+	p.closing.Do(p.stopIntake)
 	var err error
-	p.closing.Do(func() {
-		p.forget()
-		p.mu.Lock()
-		if p.over == nil {
-			p.over = ErrClosed
-		}
-		p.refuseWaitingLocked(ErrClosed)
-		idle := make(chan struct{})
-		if p.inFlight == 0 {
-			close(idle)
-		} else {
-			p.idle = idle
-		}
-		p.mu.Unlock()
-		select {
-		case <-idle:
-		case <-p.ended:
-		case <-ctx.Done():
-			err = p.abandon(p.why(ctx))
-		}
-		p.cancel(ErrClosed)
-	})
+	select {
+	case <-p.idle:
+	case <-p.ended:
+	case <-ctx.Done():
+		err = p.abandon(p.why(ctx))
+	}
+	p.cancel(ErrClosed)
 	<-p.ended
 	return err
+}
+
+// stopIntake refuses what comes or waits, and has idle closed when nothing is in
+// flight.
+func (p *Producer) stopIntake() {
+	p.forget()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over == nil {
+		p.over = ErrClosed
+	}
+	p.refuseWaitingLocked(ErrClosed)
+	p.stopped = true
+	if p.inFlight == 0 {
+		close(p.idle)
+	}
 }
 
 // abandon gives every open message up and says how many there were of each
 // verdict.
 func (p *Producer) abandon(cause error) error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	e := &UnresolvedError{Cause: cause}
-	for _, c := range p.openLocked() {
+	open := p.openLocked()
+	for _, c := range open {
 		p.withdrawLocked(c, cause)
-		if VerdictOf(c.err) == NotSent {
+	}
+	p.mu.Unlock()
+	e := &UnresolvedError{Cause: cause}
+	for _, c := range open {
+		<-c.done
+		switch c.Verdict() {
+		case NotSent:
 			e.NotSent++
-		} else {
+		case Unknown:
 			e.Unknown++
 		}
 	}
@@ -269,5 +277,3 @@ func (p *Producer) why(ctx context.Context) error {
 	}
 	return cause
 }
-
-var errSuspects = errors.New("the broker closed the channel for one of several messages")

@@ -16,6 +16,8 @@ import (
 // more than once; a return carries no number. Consumers and tools strip it.
 const correlationHeader = "x-mqkit-correlation"
 
+var errSuspects = errors.New("the broker closed the channel for one of several messages")
+
 // session is one life of one channel in confirm mode. Its confirm numbers, its
 // returns and its window end with it.
 type session struct {
@@ -124,6 +126,7 @@ func (s *session) take() *Confirmation {
 			p.stats.republished.Add(1)
 		}
 		c.deferred, c.returned, c.cleared = nil, nil, false
+		c.handing = true
 		c.mark = s.ch.Accepted()
 		s.correlateLocked(c)
 		s.window.push(c)
@@ -159,6 +162,9 @@ func (s *session) correlateLocked(c *Confirmation) {
 // left, and the driver has taken back the number: the connection is given up.
 func (s *session) publish(c *Confirmation) error {
 	deferred, err := s.ch.Raw().PublishWithDeferredConfirm(c.exchange, c.routingKey, c.mandatory, false, c.pub)
+	s.p.mu.Lock()
+	c.handedOverLocked()
+	s.p.mu.Unlock()
 	if err != nil {
 		if !s.ch.Raw().IsClosed() {
 			s.ch.Drop(fmt.Errorf("publish: %w", err))

@@ -242,13 +242,7 @@ func (c *conn) flush() {
 			close(c.drained)
 			c.drained = nil
 		}
-		_ = c.under.SetWriteDeadline(c.writeDeadlineLocked())
-		c.mu.Unlock()
-
-		c.offered.Add(uint64(len(out)))
-		_, err := c.under.Write(out)
-
-		c.mu.Lock()
+		err := c.sendLocked(out)
 		if cap(out) > 4*bufferSize { // what one large message needed must not stay for ever
 			out = make([]byte, 0, bufferSize)
 		}
@@ -261,6 +255,25 @@ func (c *conn) flush() {
 			return
 		}
 	}
+}
+
+// sendLocked writes out in pieces, so that each has the time that a write may
+// take: a large message on a slow line is no stuck peer. It is called with mu
+// held, and gives it up while it writes.
+func (c *conn) sendLocked(out []byte) error {
+	for len(out) > 0 && c.cause == nil {
+		piece := out[:min(len(out), bufferSize)]
+		out = out[len(piece):]
+		_ = c.under.SetWriteDeadline(c.writeDeadlineLocked())
+		c.mu.Unlock()
+		c.offered.Add(uint64(len(piece)))
+		_, err := c.under.Write(piece)
+		c.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abort gives the connection up, at the socket. The first cause stands.

@@ -51,13 +51,13 @@ func (l *link) dialRound(ctx context.Context) (*life, error) {
 
 // dial makes one connection: TCP, TLS, our conn above both, AMQP handshake,
 // and the topology.
-func (l *link) dial(ctx context.Context, addr *address) (*life, error) {
+func (l *link) dial(running context.Context, addr *address) (*life, error) {
 	cfg := &l.pool.cfg
 	timeout := cfg.DialTimeout
 	if addr.dialTimeout > 0 {
 		timeout = addr.dialTimeout
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("no connection within %v", timeout))
+	ctx, cancel := context.WithTimeoutCause(running, timeout, fmt.Errorf("no connection within %v", timeout))
 	defer cancel()
 	deadline, _ := ctx.Deadline()
 
@@ -114,7 +114,7 @@ func (l *link) dial(ctx context.Context, addr *address) (*life, error) {
 		return nil, handshakeError(ctx, err, lf.conn.reason())
 	}
 	lf.start(raw)
-	if err := lf.declare(ctx); err != nil {
+	if err := lf.declare(running); err != nil { // as long as it takes: each answer is bounded
 		lf.drop(err)
 		return nil, err
 	}

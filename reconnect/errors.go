@@ -125,7 +125,8 @@ func (e *DialError) Unwrap() []error {
 
 // IsFatal reports whether err is one that a retry will hardly mend: the broker
 // itself refused the credentials, the vhost, a declaration or a subscription,
-// or the other side's certificate or protocol is not what was asked for. A cut
+// or at every address the other side's certificate or protocol is not what was
+// asked for. A cut
 // of the connection is never fatal, at whatever moment it comes.
 func IsFatal(err error) bool {
 	var de *DialError
@@ -152,7 +153,10 @@ func IsFatal(err error) bool {
 // those are told apart by their text, as RabbitMQ 3.10 to 4.3 says it.
 func fatalReply(e *BrokerError) bool {
 	switch e.Code {
-	case amqp.AccessRefused, amqp.NotFound, amqp.PreconditionFailed, amqp.NotImplemented:
+	case amqp.NotFound:
+		// A classic queue whose node is down is "not found" as well.
+		return !strings.Contains(e.Text, "is down or inaccessible")
+	case amqp.AccessRefused, amqp.PreconditionFailed, amqp.NotImplemented:
 		return true
 	case amqp.NotAllowed:
 		// A limit is reached or a vhost is starting: both pass. A vhost or user

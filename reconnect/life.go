@@ -2,7 +2,6 @@ package reconnect
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -241,12 +240,8 @@ func (lf *life) declare(ctx context.Context) error {
 	if len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 {
 		return nil
 	}
-	err := lf.withChannel(ctx, func(ch *Channel) error {
-		return ch.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
-			return topology.Declare(ctx, raw, t)
-		})
-	})
-	if err != nil && lf.link.everUp() && !lf.link.pool.cfg.StopOnFatal && IsFatal(err) && lf.conn.reason() == nil {
+	err := lf.withChannel(ctx, func(ch *Channel) error { return ch.declare(ctx, t) })
+	if err != nil && lf.link.pool.everUp() && !lf.link.pool.cfg.StopOnFatal && IsFatal(err) && lf.conn.reason() == nil {
 		lf.link.pool.cfg.Logger.Warn("the topology could not be declared again", "role", lf.link.role, "error", err)
 		lf.link.setTopologyFault(err)
 		return nil
@@ -263,6 +258,37 @@ func (lf *life) withChannel(ctx context.Context, f func(*Channel) error) error {
 	if err != nil {
 		return err
 	}
-	err = f(ch)
-	return errors.Join(err, ch.close(ctx))
+	if err := f(ch); err != nil {
+		_ = ch.close(ctx)
+		return err
+	}
+	return ch.close(ctx)
+}
+
+// declare declares t one entity after the other, each a Call of its own: a large
+// topology may take long, its single answers may not.
+func (c *Channel) declare(ctx context.Context, t topology.Topology) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	t = topology.Topology{}.Merge(t) // as topology.Declare does: what is used passively is declared first if it is declared at all
+	var pieces []topology.Topology
+	for _, e := range t.Exchanges {
+		pieces = append(pieces, topology.Topology{Exchanges: []topology.Exchange{e}})
+	}
+	for _, q := range t.Queues {
+		pieces = append(pieces, topology.Topology{Queues: []topology.Queue{q}})
+	}
+	for _, b := range t.Bindings {
+		pieces = append(pieces, topology.Topology{Bindings: []topology.Binding{b}})
+	}
+	for _, piece := range pieces {
+		err := c.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
+			return topology.Declare(ctx, raw, piece)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

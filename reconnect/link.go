@@ -19,6 +19,7 @@ type link struct {
 
 	mu      sync.Mutex // guards what follows; held for no call
 	started bool
+	sealed  bool // the pool closes: it must not be started any more
 	status  Status
 	life    *life         // present while Connected or Blocked
 	changed chan struct{} // closed and replaced with each change
@@ -38,10 +39,17 @@ func newLink(p *Pool, role Role) *link {
 func (l *link) start() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !l.started && l.status.State == Idle {
+	if !l.started && !l.sealed && l.status.State == Idle {
 		l.started = true
 		l.pool.owners.Go(l.own)
 	}
+}
+
+// seal keeps a link that was not started from it.
+func (l *link) seal() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sealed = true
 }
 
 // own connects, serves until the connection is lost, waits, and begins again,
@@ -65,7 +73,7 @@ func (l *link) own() {
 		}
 		wait := nextWait(waits)
 		if IsFatal(err) {
-			if !l.everUp() || l.pool.cfg.StopOnFatal {
+			if !l.pool.everUp() || l.pool.cfg.StopOnFatal {
 				l.become(Failed, nil, err, 0)
 				return
 			}
@@ -127,6 +135,7 @@ func (l *link) hangUp(lf *life) {
 	}
 	if blocked, _ := lf.isBlocked(); blocked {
 		lf.drop(ErrClosed) // no answer would come
+		<-lf.conn.flushed
 		return
 	}
 	done := make(chan struct{})

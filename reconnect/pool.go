@@ -30,8 +30,9 @@ type Pool struct {
 
 	mu       sync.Mutex // guards what follows; held for no call
 	closing  context.Context
-	sealed   bool          // no more background goroutines
-	closed   chan struct{} // closed when Close is done; nil before it began
+	cutShort context.CancelFunc // ends closing
+	sealed   bool               // no more background goroutines
+	closed   chan struct{}      // closed when Close is done; nil before it began
 	drains   [roles][]*func(context.Context) error
 	closeErr error
 }
@@ -57,7 +58,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		p.links[role] = newLink(p, role)
 	}
 	if _, err := p.links[cfg.First].ready(ctx); err != nil {
-		_ = p.Close(ctx) // not CloseNow: a callback that does not return must not hold this up
+		p.CloseNow()
 		return nil, err
 	}
 	return p, nil
@@ -78,9 +79,7 @@ func (p *Pool) Declare(ctx context.Context, t topology.Topology) error {
 		return err
 	}
 	defer ch.Release()
-	return ch.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
-		return topology.Declare(ctx, raw, t)
-	})
+	return ch.declare(ctx, t)
 }
 
 // Topology returns Config.Topology.
@@ -152,6 +151,8 @@ func (p *Pool) Close(ctx context.Context) error {
 			return fmt.Errorf("close pool: %w", context.Cause(ctx))
 		}
 	}
+	ctx, p.cutShort = context.WithCancel(ctx)
+	defer p.cutShort()
 	p.closed = make(chan struct{})
 	p.closing = ctx
 	p.mu.Unlock()
@@ -159,6 +160,9 @@ func (p *Pool) Close(ctx context.Context) error {
 	var errs []error
 	for _, role := range []Role{Consuming, Publishing} {
 		errs = append(errs, p.drain(ctx, role)...)
+	}
+	for _, l := range p.links {
+		l.seal()
 	}
 	p.stop()
 	p.owners.Wait()
@@ -187,12 +191,18 @@ func (p *Pool) Close(ctx context.Context) error {
 }
 
 // CloseNow hangs up at once: nothing is drained, nothing flushed. It waits for
-// the goroutines of the pool.
+// the goroutines of the pool, but not for an OnStateChange that does not return.
+// A Close that is under way is cut short. It must not be called from
+// OnStateChange.
 func (p *Pool) CloseNow() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	_ = p.Close(ctx)
-	<-p.notifier.ended
+	p.mu.Lock()
+	cut, closed := p.cutShort, p.closed
+	p.mu.Unlock()
+	cut()
+	<-closed
 }
 
 // begin runs f on a goroutine that Close waits for, and reports false once
@@ -218,6 +228,16 @@ func (p *Pool) drain(ctx context.Context, role Role) []error {
 	}
 	wg.Wait()
 	return errs
+}
+
+// everUp reports whether any connection of the pool was ever made.
+func (p *Pool) everUp() bool {
+	for _, l := range p.links {
+		if l.everUp() {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Pool) closingContext() context.Context {

@@ -24,7 +24,7 @@ type address struct {
 	secure    bool // amqps
 	creds     Credentials
 	external  bool           // auth_mechanism=external
-	heartbeat *time.Duration // from the query; 0 switches heartbeats off
+	heartbeat *time.Duration // from the query; 0 takes what the broker asks for
 	tls       *tls.Config    // from the query, nil if it names nothing
 
 	dialTimeout time.Duration // connection_timeout of the query, else 0
