@@ -13,8 +13,8 @@ import (
 	"github.com/mqkit/mqkit/topology"
 )
 
-// Unlimited, as Config.Prefetch, has the broker send everything it has; it is
-// all kept in memory.
+// Unlimited is a Config.Prefetch that has the broker send everything it has; it
+// is all kept in memory.
 const Unlimited = -1
 
 const (

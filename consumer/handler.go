@@ -33,7 +33,7 @@ var (
 	// Reject, Requeue or Release, from whatever goroutine: for what finishes
 	// several at a time. Until then it counts as being handled, but it holds no
 	// worker; a drain waits for it.
-	Later = errors.New("settled later")
+	Later = errors.New("settled later") //nolint:revive,staticcheck // it asks for something, it tells of no error
 
 	// ErrUndecodable is wrapped when JSON cannot decode a body.
 	ErrUndecodable = errors.New("the body cannot be decoded")

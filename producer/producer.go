@@ -35,7 +35,7 @@ type Producer struct {
 	bytes    int
 	session  *session // the present one
 	over     error    // why nothing is accepted any more
-	stopped  bool            // Close has begun
+	stopped  bool     // Close has begun
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with

@@ -268,11 +268,11 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// isPermanent reports whether err is a backoff.Permanent and what it wraps.
-func isPermanent(err error) (error, bool) {
+// isPermanent reports whether err is a backoff.Permanent, and what that wraps.
+func isPermanent(err error) (bool, error) {
 	var p *backoff.PermanentError
 	if errors.As(err, &p) {
-		return p.Err, true
+		return true, p.Err
 	}
-	return nil, false
+	return false, nil
 }

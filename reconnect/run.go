@@ -9,7 +9,7 @@ import (
 
 // Again is returned, or wrapped, by a session function that got something done
 // and wants the next session without a wait.
-var Again = errors.New("the next session, at once")
+var Again = errors.New("the next session, at once") //nolint:revive,staticcheck // it asks for something, it tells of no error
 
 // Run calls session with a fresh channel of role, again and again, until it
 // returns nil or a backoff.Permanent error (which Run returns unwrapped), ctx
@@ -40,7 +40,6 @@ func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context,
 			if err := lf.declare(ctx); err != nil && ctx.Err() != nil {
 				return err
 			}
-			redeclare = false
 		}
 		began := time.Now()
 		ready, err := runSession(ctx, lf, session)
@@ -48,7 +47,7 @@ func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context,
 		if err == nil {
 			return nil
 		}
-		if inner, ok := isPermanent(err); ok {
+		if permanent, inner := isPermanent(err); permanent {
 			return inner
 		}
 		if ctx.Err() != nil {

@@ -19,12 +19,12 @@ type acks struct {
 
 func newAcks() *acks {
 	a := &acks{}
-	a.holder.ack = func(*consumer.Delivery) {
+	a.ack = func(*consumer.Delivery) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.n++
 	}
-	a.holder.busy = func() bool {
+	a.busy = func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return a.works
@@ -40,7 +40,7 @@ func (a *acks) working(is bool) {
 
 // after is how many are acked after so long.
 func (a *acks) after(d time.Duration) int {
-	time.Sleep(d)
+	time.Sleep(d) // in the bubble
 	synctest.Wait()
 	a.mu.Lock()
 	defer a.mu.Unlock()

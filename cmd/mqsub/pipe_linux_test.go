@@ -50,7 +50,7 @@ func sinkOf(t *testing.T, r, w *os.File) (sink, *os.File) {
 }
 
 // put writes in the background and returns what put will have returned.
-func put(t *testing.T, s sink, write, session context.Context, record []byte) <-chan error {
+func put(t *testing.T, s sink, write, session context.Context, record []byte) <-chan error { //nolint:revive // t comes first in tests
 	t.Helper()
 	done := make(chan error, 1)
 	var wg sync.WaitGroup

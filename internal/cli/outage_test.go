@@ -67,10 +67,10 @@ func TestAnOutageMayLastAsLongAsRetry(t *testing.T) {
 		w.connect()
 		for range 5 { // each outage has its own time
 			w.lose()
-			time.Sleep(29 * time.Second)
+			time.Sleep(29 * time.Second) // in the bubble
 			synctest.Wait()
 			w.connect()
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // in the bubble
 		}
 		if errs := w.gaveUp(); errs != nil {
 			t.Fatalf("gave up during outages of 29s: %v", errs)
@@ -83,7 +83,7 @@ func TestAnOutageMayLastAsLongAsRetry(t *testing.T) {
 		if up, since := w.Up(); up || !since.Equal(lost) {
 			t.Error("it is up, or was not lost just now")
 		}
-		time.Sleep(30 * time.Second)
+		time.Sleep(30 * time.Second) // in the bubble
 		synctest.Wait()
 		errs := w.gaveUp()
 		var e *cli.LostError
@@ -117,7 +117,7 @@ func TestRetryZeroGivesUpAtOnceAndForeverNever(t *testing.T) {
 		if s := fmt.Sprint(zero.gaveUp()[0]); s != "the connection was lost: h:5672: connection refused" && s != "the connection was lost: closed by the other side" {
 			t.Errorf("with 0 it says %s", s)
 		}
-		time.Sleep(1000 * time.Hour)
+		time.Sleep(1000 * time.Hour) // in the bubble
 		synctest.Wait()
 		if errs := forever.gaveUp(); errs != nil {
 			t.Errorf("with forever it gave up: %v", errs)
@@ -131,7 +131,7 @@ func TestRetryBeginsWithTheFirstConnection(t *testing.T) {
 		w := watch(cli.Retry{For: time.Second})
 		defer w.Stop()
 		w.change(reconnect.Connecting, reconnect.Waiting, errRefused)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // in the bubble
 		synctest.Wait()
 		if errs := w.gaveUp(); errs != nil || w.said.Len() > 0 {
 			t.Errorf("gave up before it was ever connected: %v, and said %q", errs, w.said.String())
@@ -146,7 +146,7 @@ func TestABlockedConnectionIsNoOutage(t *testing.T) {
 		defer w.Stop()
 		w.connect()
 		w.change(reconnect.Connected, reconnect.Blocked, errors.New("blocked by the broker: low on memory"))
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // in the bubble
 		synctest.Wait()
 		w.change(reconnect.Blocked, reconnect.Connected, nil)
 		if errs := w.gaveUp(); errs != nil {
@@ -167,7 +167,7 @@ func TestAStoppedOutageGivesUpNoMore(t *testing.T) {
 		w.Stop()
 		w.connect()
 		w.lose()
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute) // in the bubble
 		synctest.Wait()
 		if errs := w.gaveUp(); errs != nil {
 			t.Errorf("gave up: %v", errs)

@@ -82,7 +82,7 @@ func (p *Properties) append(b []byte) []byte {
 func appendTable(b []byte, t amqp.Table) ([]byte, error) {
 	keys := slices.Sorted(maps.Keys(t))
 	end := "}"
-	coded := func(b []byte, k string) []byte { return appendString(b, k) }
+	coded := appendString
 	switch {
 	case slices.ContainsFunc(keys, func(k string) bool { return !utf8.ValidString(k) }):
 		b = append(b, `{"$table64":`...)
