@@ -280,9 +280,9 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		return nil, nil, context.Cause(ctx)
 	}
 	// Not ctx: a consume that is given up half done has its channel closed, and
-	// every delivery that came meanwhile counted as failed. It ends with the
-	// channel or at RPCTimeout, and a ctx that has ended then is a drain.
-	alive, stop := s.whileAlive(context.WithoutCancel(ctx))
+	// every delivery that came meanwhile counted as failed. A ctx that has ended by
+	// the answer is a drain.
+	alive, stop := s.untilDrained()
 	defer stop()
 	var in <-chan amqp.Delivery
 	err = s.ch.Call(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {

@@ -82,13 +82,8 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 // It waits for them at most until Run is drained.
 func (s *session) linger() {
 	r := s.run
-	ctx, stop := s.whileAlive(context.WithoutCancel(r.ctx))
+	ctx, stop := s.untilDrained()
 	defer stop()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(r.ctx, func() {
-		time.AfterFunc(r.drainTimeout(), cancel)
-	})()
 	// Without the driver's cancel-ok the broker keeps the consumer until this.
 	_ = s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
 	s.giveBack(ctx, r.drainTimeout())
@@ -197,6 +192,28 @@ func (s *session) finishSettling() int {
 	s.wakeSettler()
 	<-s.settlerDone
 	return running
+}
+
+// untilDrained returns a ctx that ends with the session's channel, or when Run's
+// ctx has ended and the time for draining is over.
+func (s *session) untilDrained() (context.Context, func()) {
+	r := s.run
+	bounded, cancel := context.WithCancelCause(context.WithoutCancel(r.ctx))
+	disarm := context.AfterFunc(r.ctx, func() {
+		timer := time.NewTimer(r.drainTimeout())
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(errDrained)
+		case <-bounded.Done():
+		}
+	})
+	ctx, stop := s.whileAlive(bounded)
+	return ctx, func() {
+		disarm()
+		cancel(nil)
+		stop()
+	}
 }
 
 // whileAlive returns a ctx that also ends with the session's channel.

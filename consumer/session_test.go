@@ -621,7 +621,7 @@ func TestSecondRunIsRefusedWhileTheFirstGoesOn(t *testing.T) {
 func TestStatusSaysWhyItIsNotSubscribed(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	f := newFixture(t, "4.3.6", consumer.Config{}, g.handle)
+	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: 50 * time.Millisecond}, g.handle)
 	deliver(f.subscription, 1, "a")
 	g.next(t)
 	if s := f.Status(); !s.Subscribed || s.Cause != nil || s.Queue != "q" || s.Sessions != 1 || s.Handling != 1 {
