@@ -51,7 +51,8 @@ type Config struct {
 	Workers int
 
 	// OrderBy gives the key within which order is kept while many workers run:
-	// deliveries of one key go to one worker. Defaults to no keys: any free
+	// deliveries of one key go to one worker. A delivery that failed and is given
+	// out again comes after later ones of its key. Defaults to no keys: any free
 	// worker takes the next delivery.
 	OrderBy func(*Delivery) string
 

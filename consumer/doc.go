@@ -27,6 +27,9 @@
 // Run returns; what no handler had begun goes back uncounted (before RabbitMQ
 // 4.3, where nothing goes back uncounted, it is worked through).
 //
+// A service that only consumes sets reconnect.Config.First to
+// reconnect.Consuming; then it has one connection.
+//
 // # What it does not
 //
 // At least once, not exactly once: after a lost session a message whose handler
