@@ -111,6 +111,22 @@ func start(t *testing.T, node *broker.Node) {
 	}
 }
 
+// mustHoldSoon waits until so many messages are ready: what was written to a tool
+// may still be on its way to it.
+func mustHoldSoon(t *testing.T, node *broker.Node, queue string, n int) {
+	t.Helper()
+	conn, _ := dial(t, node.URL())
+	defer conn.Close()
+	eventually(t, fmt.Sprintf("queue %s holds %d messages", queue, n), programPatience, func() bool {
+		ch, err := conn.Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := ch.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return err == nil && q.Messages == n
+	})
+}
+
 // summary reads numbers out of the last line of stderr.
 func (p *program) summary(t *testing.T, pattern string) []int {
 	t.Helper()
@@ -230,7 +246,7 @@ func testOutageLongerThanRetry(t *testing.T, c tools) {
 	f, stdin := newFeed(t)
 	pub := c.start(t, command{url: node.URL(), stdin: stdin, name: "mqpub", args: []string{"-q", "t1", "--declare", "--retry", "1s", "--failed", failed}})
 	f.advance(1000)
-	f.await(t, 0)
+	mustHoldSoon(t, node, "t1", 1000)
 	sub := c.start(t, command{url: node.URL(), name: "mqsub", args: []string{"-q", "t1", "--retry", "0", "-n", "10000000"}})
 	sub.awaitText(t, sub.stdout, "1000\n")
 	settled(t, node)
@@ -265,7 +281,7 @@ func testConfirmTimeout(t *testing.T, c tools) {
 	f, stdin := newFeed(t)
 	pub := c.start(t, command{url: node.URL(), stdin: stdin, name: "mqpub", args: []string{"-q", "t1", "--confirm-timeout", "2s", "--retry", "5m"}})
 	f.advance(1000)
-	f.await(t, 0)
+	mustHoldSoon(t, node, "t1", 1001)
 	kill(t, node)
 	f.advance(500)
 	pub.awaitText(t, pub.stderr, "connection lost: ")

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,7 +32,11 @@ import (
 func TestCommandLineTools(t *testing.T) {
 	skipShort(t)
 	bin := t.TempDir()
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+string(filepath.Separator), "./cmd/mqpub", "./cmd/mqsub")
+	args := []string{"build", "-o", bin + string(filepath.Separator)}
+	if underRace() {
+		args = append(args, "-race")
+	}
+	build := exec.CommandContext(t.Context(), "go", append(args, "./cmd/mqpub", "./cmd/mqsub")...)
 	build.Dir = ".."
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the tools: %v\n%s", err, out)
@@ -61,6 +66,13 @@ func TestCommandLineTools(t *testing.T) {
 			test(t, c)
 		})
 	}
+}
+
+// underRace reports whether this test binary has the race detector, which the
+// programs it runs should have then too.
+func underRace() bool {
+	info, ok := debug.ReadBuildInfo()
+	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // tools are the built programs.

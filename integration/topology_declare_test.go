@@ -216,7 +216,7 @@ func TestDeclareExplainsWhatIsMissingOrLocked(t *testing.T) {
 
 func TestDeclareExplainsWhatABrokerDenies(t *testing.T) {
 	t.Parallel()
-	node := ownNode(t, broker.Options{Conf: []string{"deprecated_features.permit.transient_nonexcl_queues = false"}})
+	node := ownNode(t)
 	ctl(t, node, "add_user", "limited", "limited")
 	ctl(t, node, "set_permissions", "limited", "^ok.*", "^ok.*", "^ok.*")
 	ctl(t, node, "add_vhost", "full")
@@ -224,8 +224,9 @@ func TestDeclareExplainsWhatABrokerDenies(t *testing.T) {
 	ctl(t, node, "set_vhost_limits", "-p", "full", `{"max-queues": 0}`)
 
 	t.Run("transient queues", func(t *testing.T) {
-		requireVersion(t, node, ">=4.0")
-		e := newBareBroker(t, node.URL()).declareError(queueOnly(topology.Queue{Name: "q", Transient: true}))
+		requireVersion(t, node, ">=4.0") // earlier ones do not start with this setting
+		denying := ownNode(t, broker.Options{Conf: []string{"deprecated_features.permit.transient_nonexcl_queues = false"}})
+		e := newBareBroker(t, denying.URL()).declareError(queueOnly(topology.Queue{Name: "q", Transient: true}))
 		if e.Cause != topology.CauseDeprecated || e.Code != 541 || !strings.Contains(e.Error(), "declare it without Transient, or set Exclusive") {
 			t.Errorf("%+v: %v", e.Cause, e)
 		}

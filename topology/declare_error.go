@@ -244,7 +244,7 @@ func (e *DeclareError) inequivalentSentence() string {
 }
 
 func (e *DeclareError) accessSentence(text string) string {
-	if strings.Contains(text, " access to ") && strings.Contains(text, " refused for user ") {
+	if strings.Contains(text, "access to ") && strings.Contains(text, " refused for user ") {
 		return text + ": grant it with rabbitmqctl set_permissions (403)"
 	}
 	return fmt.Sprintf("the broker refuses it: %s (403)", text)

@@ -92,6 +92,10 @@ func TestDeclareErrorSaysWhatIsInTheWayAndTheWayOut(t *testing.T) {
 			topology.CauseAccess, "", "", "", `declare queue "q": configure access to queue 'q' in vhost '/' refused for user 'lim': grant it with rabbitmqctl set_permissions (403)`,
 		},
 		{
+			"declare", queue, "q", false, 403, "ACCESS_REFUSED - access to queue 'q' in vhost '/' refused for user 'lim'", // before 4.0
+			topology.CauseAccess, "", "", "", `declare queue "q": access to queue 'q' in vhost '/' refused for user 'lim': grant it with rabbitmqctl set_permissions (403)`,
+		},
+		{
 			"declare", queue, "amq.q", false, 403, "ACCESS_REFUSED - queue name 'amq.q' contains reserved prefix 'amq.*'",
 			topology.CauseAccess, "", "", "", `declare queue "amq.q": the broker refuses it: queue name 'amq.q' contains reserved prefix 'amq.*' (403)`,
 		},

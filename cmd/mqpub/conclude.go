@@ -12,7 +12,7 @@ import (
 )
 
 // conclude says how the run ended and returns the exit code.
-func (j *job) conclude(in *input, last int, complete bool) int {
+func (j *job) conclude(what string, taken intaken) int {
 	var codes []int
 	fail := func(code int, format string, args ...any) {
 		codes = append(codes, code)
@@ -20,9 +20,9 @@ func (j *job) conclude(in *input, last int, complete bool) int {
 	}
 	cause := context.Cause(j.work)
 	rest := ""
-	if !complete && in.err == nil {
-		rest = fmt.Sprintf("; nothing after %s %d was published", in.what, last)
-		if last == 0 {
+	if !taken.complete && taken.err == nil {
+		rest = fmt.Sprintf("; nothing after %s %d was published", what, taken.last)
+		if taken.last == 0 {
 			rest = "; nothing was published"
 		}
 	}
@@ -33,7 +33,7 @@ func (j *job) conclude(in *input, last int, complete bool) int {
 	)
 	switch {
 	case cause == nil:
-	case complete && j.tally.undecided() == 0:
+	case taken.complete && j.tally.undecided() == 0:
 		// Whatever came, it came too late to change anything.
 	case errors.As(cause, &lost), errors.As(cause, &timeout):
 		fail(cli.ExitLost, "%v%s", cause, rest)
@@ -45,8 +45,8 @@ func (j *job) conclude(in *input, last int, complete bool) int {
 	default:
 		fail(max(cli.CodeOf(cause), cli.ExitFailure), "%s%s", cli.FailLine(cause), rest)
 	}
-	if in.err != nil && !complete {
-		fail(cli.ExitFailure, "%v", in.err)
+	if taken.err != nil {
+		fail(cli.ExitFailure, "%v", taken.err)
 	}
 	if err := j.failed.close(); err != nil {
 		fail(cli.ExitFailure, "%v", err)

@@ -17,7 +17,11 @@ type item struct {
 type input struct {
 	what  string // what a line is called: line or message
 	items <-chan item
-	err   error // why it ended early; valid once items is closed
+
+	// Valid once items is closed: it is complete, or there is an error, or it was
+	// stopped.
+	complete bool
+	err      error
 }
 
 // arguments are the bodies of the command line.
@@ -27,7 +31,7 @@ func arguments(bodies []string) *input {
 		items <- item{body: []byte(b), line: i + 1}
 	}
 	close(items)
-	return &input{what: "message", items: items}
+	return &input{what: "message", items: items, complete: true}
 }
 
 // lineBuffer is how much is read from stdin at a time.
@@ -45,7 +49,7 @@ func lines(r io.Reader, stop <-chan struct{}) *input {
 		for n := 1; ; n++ {
 			body, err := nextLine(buffered)
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
+				if in.complete = errors.Is(err, io.EOF); !in.complete {
 					in.err = fmt.Errorf("cannot read line %d of stdin: %w", n, err)
 				}
 				return

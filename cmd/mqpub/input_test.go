@@ -37,8 +37,8 @@ func TestEachLineIsAMessageWithOneLineBreakTakenOff(t *testing.T) {
 	} {
 		in := lines(iotest.HalfReader(strings.NewReader(c.in)), nil)
 		got := read(in)
-		if in.err != nil {
-			t.Errorf("%s: %v", c.name, in.err)
+		if in.err != nil || !in.complete {
+			t.Errorf("%s: complete %v, %v", c.name, in.complete, in.err)
 		}
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %d messages, want %d", c.name, len(got), len(c.want))
@@ -80,7 +80,7 @@ func TestALineThatBreaksOffIsNoMessage(t *testing.T) {
 	if len(got) != 1 || string(got[0].body) != "a" {
 		t.Errorf("got %v, want the first line only", got)
 	}
-	if !errors.Is(in.err, boom) || in.err.Error() != "cannot read line 2 of stdin: boom" {
+	if in.complete || !errors.Is(in.err, boom) || in.err.Error() != "cannot read line 2 of stdin: boom" {
 		t.Errorf("error %v", in.err)
 	}
 }
@@ -91,7 +91,12 @@ func TestReadingEndsWithStop(t *testing.T) {
 	in := lines(strings.NewReader("a\nb\nc\n"), stop)
 	<-in.items
 	close(stop)
+	n := 1
 	for range in.items { // at most one more, and then it is closed: goleak looks for the rest
+		n++
+	}
+	if in.complete || n > 2 {
+		t.Errorf("after stop and %d lines it is complete: %v", n, in.complete)
 	}
 }
 

@@ -117,25 +117,32 @@ func (j *job) all(in *input) int {
 	watchers.Go(j.abandonWhenAsked)
 	watchers.Go(j.showProgress)
 	resolver.Go(func() { j.resolve(in.what) })
-	last, complete := j.intake(in)
+	taken := j.intake(in)
 	close(j.pending)
 	resolver.Wait()
 	close(j.resolved)
 	watchers.Wait()
 	j.close()
-	return j.conclude(in, last, complete)
+	return j.conclude(in.what, taken)
 }
 
-// intake publishes until the input ends, complete, or is to be read no further.
-// last is the number of the last message that the producer got.
-func (j *job) intake(in *input) (last int, complete bool) {
+// intaken is how far intake came.
+type intaken struct {
+	last     int   // number of the last message that the producer got
+	complete bool  // there are no more
+	err      error // why the rest could not be read
+}
+
+// intake publishes until the input ends or is to be read no further.
+func (j *job) intake(in *input) (done intaken) {
 	for {
 		select {
 		case <-j.work.Done():
-			return last, false
+			return done
 		case it, ok := <-in.items:
 			if !ok {
-				return last, in.err == nil
+				done.complete, done.err = in.complete, in.err
+				return done
 			}
 			s := sent{line: it.line, message: j.template}
 			s.message.Body = it.body
@@ -144,7 +151,7 @@ func (j *job) intake(in *input) (last int, complete bool) {
 				j.giveUp(s.err) // if nothing else has ended it, the producer is over
 			}
 			j.pending <- s
-			last = it.line
+			done.last = it.line
 		}
 	}
 }

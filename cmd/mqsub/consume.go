@@ -101,8 +101,9 @@ type job struct {
 	prefetch uint64
 	holder   holder
 
-	buf    []byte       // handle's
-	active atomic.Int64 // when a message last came or went, Unix nanoseconds
+	buf     []byte       // handle's
+	writing atomic.Bool  // handle runs
+	active  atomic.Int64 // when it last returned, Unix nanoseconds
 
 	mu    sync.Mutex // guards tally
 	tally tally
@@ -151,8 +152,11 @@ func (j *job) all() int {
 // handle writes one message and acks it.
 func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 	now := time.Now()
-	j.active.Store(now.UnixNano())
-	defer func() { j.active.Store(time.Now().UnixNano()) }()
+	j.writing.Store(true)
+	defer func() {
+		j.active.Store(time.Now().UnixNano())
+		j.writing.Store(false)
+	}()
 	j.holder.session(d.ConsumerTag)
 	if j.wantsNoMore() {
 		return consumer.Release(nil)
@@ -204,8 +208,7 @@ func (j *job) ack(d *consumer.Delivery) {
 
 // busy reports whether a message is being written, or waits to be.
 func (j *job) busy() bool {
-	st := j.consumer.Status()
-	return st.Handling > 0 || st.Waiting > 0
+	return j.writing.Load() || j.consumer.Status().Waiting > 0
 }
 
 // wantsNoMore reports whether a message may not be written any more: the count

@@ -72,7 +72,7 @@ func (j *job) watchSubscription(ended <-chan struct{}) {
 // count.
 func (j *job) isIdle(st consumer.Status, now time.Time) bool {
 	limit := j.options.idleTimeout
-	if limit == 0 || !st.Subscribed || st.Handling > 0 || st.Waiting > 0 {
+	if limit == 0 || !st.Subscribed || j.writing.Load() || st.Waiting > 0 {
 		return false
 	}
 	last := time.Unix(0, j.active.Load())
@@ -81,7 +81,6 @@ func (j *job) isIdle(st consumer.Status, now time.Time) bool {
 
 // subscriptionWatch is what watchLoss remembers.
 type subscriptionWatch struct {
-	ever bool      // it was subscribed
 	lost time.Time // when it was first seen not to be, zero if it is
 	told bool
 }
@@ -90,12 +89,13 @@ type subscriptionWatch struct {
 // the connection's own outages are Outage's.
 func (j *job) watchLoss(w *subscriptionWatch, st consumer.Status, now time.Time) {
 	up, _ := j.outage.Up()
+	ever := st.Sessions > 0
 	switch {
 	case st.Subscribed:
 		if w.told {
 			j.talk.Note("subscribed again after %s", cli.Seconds(now.Sub(w.lost)))
 		}
-		*w = subscriptionWatch{ever: true}
+		*w = subscriptionWatch{}
 		return
 	case !up:
 		w.lost, w.told = time.Time{}, false
@@ -104,12 +104,12 @@ func (j *job) watchLoss(w *subscriptionWatch, st consumer.Status, now time.Time)
 		w.lost = now
 	}
 	limit := j.options.connection.Retry
-	if !w.ever {
+	if !ever {
 		limit = cli.Retry{For: j.options.connection.ConnectTimeout}
 	}
 	missing := now.Sub(w.lost)
 	if !limit.Forever && missing >= limit.For {
-		j.stop(&unsubscribedError{limit: limit.For, cause: st.Cause, ever: w.ever})
+		j.stop(&unsubscribedError{limit: limit.For, cause: st.Cause, ever: ever})
 		return
 	}
 	if !w.told && missing >= tellAfter {

@@ -1,0 +1,244 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+	"weak"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/internal/amqppeer"
+)
+
+// givenBack reads what the peer receives until the channel of sub is closed, and
+// tests that the tags 1 to n were given back before. What comes on other channels
+// does not matter.
+func (f *fixture) givenBack(sub *amqppeer.Method, n uint64) {
+	f.t.Helper()
+	back := map[uint64]bool{}
+	for {
+		m := f.next("basic.ack", "basic.nack", "basic.reject", "channel.close")
+		switch {
+		case m.Channel != sub.Channel || m.Conn != sub.Conn:
+		case m.Name == "channel.close":
+			for tag := range n {
+				if !back[tag+1] {
+					f.t.Errorf("delivery %d was unsettled when the channel was closed", tag+1)
+				}
+			}
+			return
+		case m.Name != "basic.nack" || !m.Requeue:
+			f.t.Errorf("the peer received %s", m)
+		case m.Multiple:
+			for tag := range m.Tag {
+				back[tag+1] = true
+			}
+		default:
+			back[m.Tag] = true
+		}
+	}
+}
+
+// TestStopWhileSubscribingDrains: the deliveries of a subscription that Run no
+// longer wants are given back, before its channel is closed: the broker counts
+// what is unsettled then as failed.
+func TestStopWhileSubscribingDrains(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error {
+		return consumer.Release(nil)
+	})
+	f.peer.Hold("basic.consume")
+	f.subscription.Conn.Cut()
+	sub := f.renewed()
+	f.stop() // before the answer
+	select {
+	case <-f.ended:
+		t.Errorf("Run returned %v while the broker may be subscribing it", f.err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	sub.Answer()
+	deliver(sub, 1, "a", "b", "c")
+	if m := f.next("basic.cancel", "channel.close"); m.Name != "basic.cancel" || m.ConsumerTag != sub.ConsumerTag {
+		t.Fatalf("the peer received %s, want basic.cancel first", m)
+	}
+	f.givenBack(sub, 3)
+	if err := f.wait(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestStopWhileTheBrokerDoesNotAnswerAConsumeEndsWithTheDrain: it may never.
+func TestStopWhileTheBrokerDoesNotAnswerAConsumeEndsWithTheDrain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: 20 * time.Millisecond}, func(context.Context, *consumer.Delivery) error { return nil })
+	f.peer.Hold("basic.consume")
+	f.subscription.Conn.Cut()
+	f.renewed()
+	f.stop()
+	if err := f.wait(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// TestStaleDeliveriesAreNotKeptBehindAStuckHandler: they would pile up with each
+// lost session, for as long as it is stuck.
+func TestStaleDeliveriesAreNotKeptBehindAStuckHandler(t *testing.T) {
+	t.Parallel()
+	const n = 50
+	var mu sync.Mutex
+	var dispatched []weak.Pointer[consumer.Delivery]
+	stuck, end := make(chan struct{}), make(chan struct{})
+	f := newFixture(t, "4.3.6", consumer.Config{
+		Workers: 1,
+		OrderBy: func(d *consumer.Delivery) string { // sees what goes to the workers
+			mu.Lock()
+			defer mu.Unlock()
+			dispatched = append(dispatched, weak.Make(d))
+			return ""
+		},
+	}, func(context.Context, *consumer.Delivery) error {
+		close(stuck)
+		<-end
+		return nil
+	})
+	defer close(end)
+	bodies := make([]string, n+1)
+	deliver(f.subscription, 1, bodies...)
+	<-stuck
+	f.waiting(n)
+	f.subscription.Conn.Cut()
+	f.renewed()
+	kept := func() (left int) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, p := range dispatched[1:] { // the handler has the first
+			if p.Value() != nil {
+				left++
+			}
+		}
+		return left
+	}
+	for deadline := time.Now().Add(patience); kept() > 0; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d deliveries of the lost session are still kept", kept(), n)
+		}
+	}
+}
+
+// TestLaterThatNeverComesIsWaitedForNoLongerThanADrain: the channel of a
+// subscription that the broker has cancelled is not held for ever.
+func TestLaterThatNeverComesIsWaitedForNoLongerThanADrain(t *testing.T) {
+	t.Parallel()
+	const timeout = 200 * time.Millisecond
+	held := make(chan *consumer.Delivery, 1)
+	second, end := make(chan struct{}), make(chan struct{})
+	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: timeout, FlushInterval: never}, func(_ context.Context, d *consumer.Delivery) error {
+		if d.Tag == 1 {
+			held <- d
+			return consumer.Later
+		}
+		close(second)
+		<-end
+		return nil
+	})
+	sub := f.subscription
+	deliver(sub, 1, "later", "b")
+	d := <-held
+	<-second // so the first handler has returned
+	if s := f.Status(); s.Handling != 2 || s.Waiting != 0 {
+		t.Errorf("%+v, want one that runs and one that is settled later", s)
+	}
+	began := time.Now()
+	sub.Conn.Send(sub.Cancel())
+	f.renewed()
+	f.unsettled(0)
+	close(end) // a handler that runs is waited for
+	f.settlement("basic.ack(2 multiple=false requeue=false)")
+	f.givenBack(sub, 1)
+	if took := time.Since(began); took < timeout {
+		t.Errorf("it was waited for only %v", took)
+	}
+	for d.Ack() == nil { // the session ends a moment after its channel
+		runtime.Gosched()
+	}
+	if s := f.Status(); !s.Subscribed || s.Handling != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestHandlerThatLostItsSessionHasNotFailed whatever it returns: it was told that
+// it works for nothing, and not every library wraps the ctx's error.
+func TestHandlerThatLostItsSessionHasNotFailed(t *testing.T) {
+	t.Parallel()
+	ends := []error{
+		errors.New("store: query interrupted"),
+		fmt.Errorf("store: %w", consumer.ErrStale),
+		context.DeadlineExceeded,
+	}
+	next := make(chan struct{})
+	begun := make(chan struct{}, len(ends))
+	f := newFixture(t, "4.3.6", consumer.Config{Workers: len(ends)}, func(ctx context.Context, d *consumer.Delivery) error {
+		if string(d.Body) == "next" {
+			next <- struct{}{}
+			<-ctx.Done()
+			return nil
+		}
+		begun <- struct{}{}
+		<-ctx.Done()
+		return ends[d.Tag-1]
+	})
+	deliver(f.subscription, 1, make([]string, len(ends))...)
+	for range ends {
+		<-begun
+	}
+	f.subscription.Conn.Cut()
+	deliver(f.renewed(), 1, "next", "next", "next")
+	for range ends { // each worker has done with its first
+		<-next
+	}
+	if s := f.Status(); s.Failures != 0 || s.LastFailure != nil || s.Paused != 0 {
+		t.Errorf("%+v", s)
+	}
+	if s := f.log.String(); strings.Contains(s, "handler failed") {
+		t.Errorf("the log is %s", s)
+	}
+}
+
+func TestRunNeedsAHandler(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, "4.3.6", consumer.Config{}, g.handle)
+	f.stop()
+	_ = f.wait()
+	c, err := consumer.New(f.pool, consumer.Config{Queue: "q"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := c.Run(ctx, nil); err == nil || !strings.Contains(err.Error(), "needs a handler") {
+		t.Errorf("Run without a handler: %v", err)
+	}
+	if n := len(f.peer.Received("basic.consume")); n != 1 {
+		t.Errorf("it subscribed: %d times in all", n)
+	}
+}
+
+// TestDeliveryMadeByHandIsStale: so that a handler can be tested on its own.
+func TestDeliveryMadeByHandIsStale(t *testing.T) {
+	t.Parallel()
+	d := &consumer.Delivery{Body: []byte("x")}
+	for name, settle := range map[string]func() error{"Ack": d.Ack, "Reject": d.Reject, "Requeue": d.Requeue, "Release": d.Release} {
+		if err := settle(); !errors.Is(err, consumer.ErrStale) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if n := d.Attempt(); n != 1 {
+		t.Errorf("attempt %d", n)
+	}
+}

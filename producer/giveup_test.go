@@ -1,0 +1,190 @@
+package producer_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/producer"
+)
+
+// confirming has the peer confirm whatever comes.
+func confirming(p *amqppeer.Peer) {
+	p.OnPublish(func(m *amqppeer.Method) { m.Conn.Send(m.Ack(m.Number, false)) })
+}
+
+// handed waits until the session has taken a message: the driver is reading it,
+// for as long as a large one takes.
+func (f *fixture) handed() {
+	for deadline := time.Now().Add(patience); producer.HandedOver(f.Producer) == 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			f.t.Error("it is not handed over")
+			return
+		}
+	}
+}
+
+// settled waits until no message holds a place.
+func (f *fixture) settled() {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); f.Stats().InFlight > 0; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%+v", f.Stats())
+		}
+	}
+}
+
+// large takes the driver milliseconds to read.
+const large = 4 << 20
+
+// refill has every byte of body be b: no two sendings of it look alike.
+func refill(body []byte, b byte) { copy(body, bytes.Repeat([]byte{b}, len(body))) }
+
+func wholeBodies(t *testing.T, ms []*amqppeer.Method) {
+	t.Helper()
+	for _, m := range ms {
+		if n := strings.Count(m.Body, m.Body[:1]); n != len(m.Body) {
+			t.Errorf("of a body of %d bytes, %d are what the first one is: it was read after its verdict", len(m.Body), n)
+		}
+	}
+}
+
+// TestBodyIsNotReadAfterItsVerdict: whoever publishes has it back with the
+// verdict, also when the ctx ends while the driver reads it. The race detector
+// sees what the peer may not.
+func TestBodyIsNotReadAfterItsVerdict(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, confirming)
+	f.next("confirm.select")
+	body := make([]byte, large)
+	withdrawn := 0
+	for i := range 5 {
+		refill(body, 'a'+byte(i))
+		ctx, cancel := context.WithCancel(t.Context())
+		canceller := make(chan struct{})
+		go func() {
+			defer close(canceller)
+			f.handed()
+			cancel()
+		}()
+		err := f.Publish(ctx, producer.Bytes(body).ToQueue("q"))
+		refill(body, 'z')
+		<-canceller
+		switch producer.VerdictOf(err) {
+		case producer.Confirmed:
+		case producer.Unknown:
+			withdrawn++
+			if !errors.Is(err, context.Canceled) || producer.SafeToRetry(err) {
+				t.Errorf("withdrawn while it was handed over: %v", err)
+			}
+		default:
+			t.Errorf("%v", err)
+		}
+		f.settled() // the broker's verdict frees its place
+	}
+	if withdrawn == 0 {
+		t.Error("no message was withdrawn")
+	}
+	wholeBodies(t, f.peer.Received("basic.publish"))
+}
+
+// TestBodyIsNotReadAfterTheVerdictThatCloseGives: the verdict comes before Close
+// returns.
+func TestBodyIsNotReadAfterTheVerdictThatCloseGives(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	f.next("confirm.select")
+	body := bytes.Repeat([]byte("a"), large)
+	c := f.message(producer.Bytes(body).ToQueue("q"))
+	f.handed()
+	closed := f.closing(expired(t))
+	f.verdict(c, producer.Unknown)
+	refill(body, 'z')
+	var left *producer.UnresolvedError
+	if err := closedWithin(t, "Close", closed); !errors.As(err, &left) || left.Unknown != 1 || left.NotSent != 0 {
+		t.Errorf("Close: %v", err)
+	}
+	wholeBodies(t, []*amqppeer.Method{f.next("basic.publish")})
+}
+
+// closing runs Close in the background.
+func (f *fixture) closing(ctx context.Context) <-chan error {
+	closed := make(chan error, 1)
+	go func() { closed <- f.Close(ctx) }()
+	return closed
+}
+
+// stopped waits until the producer takes nothing more: Close has begun.
+func (f *fixture) stopped() {
+	f.t.Helper()
+	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+		_, err := f.PublishAsync(expired(f.t), producer.Text("x").ToQueue("q"))
+		if errors.Is(err, producer.ErrClosed) {
+			return
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("it is not closed: %v", err)
+		}
+	}
+}
+
+func closedWithin(t *testing.T, what string, closed <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(patience):
+		t.Fatalf("%s does not return", what)
+		return nil
+	}
+}
+
+func TestSecondCloseHonoursItsContextAndCutsTheFirstShort(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	c := f.publish("1")[0]
+	f.arrive("1") // and is never confirmed
+	first := f.closing(context.Background())
+	f.stopped()
+	select {
+	case err := <-first:
+		t.Fatalf("Close returned %v before the verdict", err)
+	default:
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	var left *producer.UnresolvedError
+	if err := closedWithin(t, "the second Close", f.closing(ctx)); !errors.As(err, &left) || left.Unknown != 1 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the second Close: %v", err)
+	}
+	if err := closedWithin(t, "the first Close", first); err != nil {
+		t.Errorf("the first Close: %v", err)
+	}
+	f.verdict(c, producer.Unknown)
+}
+
+// TestMaxInFlightIsBounded: room is made beforehand for as many returns.
+func TestMaxInFlightIsBounded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	const most = 100_000
+	for n, ok := range map[int]bool{most: true, most + 1: false, int(^uint(0) >> 1): false} {
+		p, err := producer.New(f.pool, producer.Config{MaxInFlight: n})
+		if (err == nil) != ok {
+			t.Errorf("MaxInFlight %d: %v", n, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "at most 100000") {
+			t.Errorf("the error does not say the bound: %v", err)
+		}
+		if p != nil {
+			if err := p.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
