@@ -303,6 +303,16 @@ func testConfirmTimeout(t *testing.T, c tools) {
 		t.Errorf("%d confirmed and %d failed of %d, %d kept", n[0], n[1], last, len(kept))
 	}
 
+	// A second signal waits for nothing.
+	stuck := c.start(t, command{url: node.URL(), name: "mqpub", args: []string{"-q", "t1", "--confirm-timeout", "0", "--shutdown-timeout", "10m", "stuck"}})
+	stuck.awaitText(t, stuck.stderr, "blocked by the broker")
+	stuck.interrupt(t)
+	<-time.After(400 * time.Millisecond) // sooner it is taken for the same signal
+	stuck.terminate(t)
+	stuck.mustExit(t, 143)
+	stuck.mustSay(t, `^mqpub: message 1: unknown: interrupted twice \(SIGTERM\)$`)
+	stuck.mustSay(t, `^mqpub: interrupted twice \(SIGTERM\)$`)
+
 	// A message that waits for the end of an alarm is confirmed.
 	waiting := c.start(t, command{url: node.URL(), name: "mqpub", args: []string{"-q", "t1", "--confirm-timeout", "0", "patient"}})
 	waiting.awaitText(t, waiting.stderr, "blocked by the broker")

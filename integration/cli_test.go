@@ -514,12 +514,14 @@ func testReaderThatNeverReads(t *testing.T, c tools) {
 	}
 	url := sharedNode(t).URL()
 	for _, e := range []struct {
-		code int
-		args []string
-		says string
+		code  int
+		args  []string
+		says  string
+		twice bool
 	}{
-		{1, nil, `^mqsub: interrupted, and the reader did not take the last message within 500ms \(--shutdown-timeout\): it went back to the queue$`},
-		{143, []string{"-n", "5"}, `^mqsub: interrupted \(SIGTERM\); 0 of 5 messages were taken$`},
+		{130, []string{"--shutdown-timeout", "10m"}, `^mqsub: interrupted twice \(SIGINT\)$`, true},
+		{1, nil, `^mqsub: interrupted, and the reader did not take the last message within 500ms \(--shutdown-timeout\): it went back to the queue$`, false},
+		{143, []string{"-n", "5"}, `^mqsub: interrupted \(SIGTERM\); 0 of 5 messages were taken$`, false},
 	} {
 		queue := c.filled(t, url, 20)
 		r, w, err := os.Pipe()
@@ -532,6 +534,10 @@ func testReaderThatNeverReads(t *testing.T, c tools) {
 			t.Fatal(err)
 		}
 		p.terminate(t)
+		if e.twice {
+			<-time.After(400 * time.Millisecond) // sooner it is taken for the same signal
+			p.interrupt(t)
+		}
 		p.mustExit(t, e.code)
 		p.mustSay(t, e.says)
 		_ = r.Close()
@@ -552,7 +558,6 @@ func (p *program) terminate(t *testing.T) {
 
 func testInterruptedSubscriber(t *testing.T, c tools) {
 	url := sharedNode(t).URL()
-	queue := c.filled(t, url, 5)
 	for _, e := range []struct {
 		code int
 		args []string
@@ -561,9 +566,7 @@ func testInterruptedSubscriber(t *testing.T, c tools) {
 		{0, nil, `\Amqsub: 5 consumed in .+\n\z`},
 		{130, []string{"-n", "6"}, `\Amqsub: interrupted \(SIGINT\); 5 of 6 messages were taken\nmqsub: 5 consumed in .+\n\z`},
 	} {
-		c.run(t, 0, url, "", "mqpub", "-q", queue, "last")
-		c.run(t, 0, url, "", "mqsub", "-q", queue, "--idle-timeout", "300ms")
-		c.run(t, 0, url, numbers(5), "mqpub", "-q", queue)
+		queue := c.filled(t, url, 5)
 		p := c.start(t, command{url: url, name: "mqsub", args: append([]string{"-q", queue}, e.args...)})
 		p.awaitText(t, p.stdout, "5\n")
 		p.interrupt(t)

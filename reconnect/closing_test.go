@@ -33,7 +33,7 @@ func TestAFirstUseWhileThePoolClosesDoesNotPanic(t *testing.T) {
 	for name, end := range closes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			for round := range 3000 {
+			for round := range 10000 {
 				p := idlePool(t, Config{URLs: []string{dead}})
 				var wg sync.WaitGroup
 				for _, role := range []Role{Publishing, Consuming} {

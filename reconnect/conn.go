@@ -154,6 +154,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err != nil {
 		// Given up before the driver hears of it: its shutdown may have to wait
 		// for what only a closed socket sets free.
+		c.mu.Lock()
+		handshake = !c.deadline.IsZero() // it may have ended while we read
+		c.mu.Unlock()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded) && handshake:
 			err = fmt.Errorf("the handshake took too long: %w", err)

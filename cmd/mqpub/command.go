@@ -93,7 +93,7 @@ func (o *options) command(do func(bodies []string) error) *cobra.Command {
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "how long to wait for confirmations after a signal")
 	fs.StringVar(&o.failed, "failed", "", "append what was not confirmed to `FILE`, one JSON record a line")
 	o.connection.Register(fs)
-	fs.BoolVar(&o.quiet, "quiet", false, "say nothing but why a run failed")
+	fs.BoolVar(&o.quiet, "quiet", false, "say nothing but what failed")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "show the library's log")
 	return cmd
 }

@@ -171,7 +171,7 @@ func (j *job) resolve(what string) {
 		if err := j.failed.keep(&s.message); err != nil {
 			kept = "; " + err.Error()
 		}
-		j.talk.Note("%s %d: %s%s", what, s.line, reason(s.err, context.Cause(j.work)), kept)
+		j.talk.Fail("%s %d: %s%s", what, s.line, reason(s.err, context.Cause(j.work)), kept)
 	}
 }
 

@@ -95,7 +95,7 @@ func (o *options) command(do func() error) *cobra.Command {
 	fs.BoolVar(&o.pipeBuffered, "pipe-buffered", false, pipeBufferedUsage)
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "how long what is being written may take after a signal")
 	o.connection.Register(fs)
-	fs.BoolVar(&o.quiet, "quiet", false, "say nothing but why a run failed")
+	fs.BoolVar(&o.quiet, "quiet", false, "say nothing but what failed")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "show the library's log")
 	return cmd
 }

@@ -80,12 +80,8 @@ func (p *pipe) put(write, session context.Context, record []byte) error {
 		}
 		n, err := p.f.Write(record[:min(len(record), atomicWrite)])
 		record = record[n:]
-		switch {
-		case errors.Is(err, syscall.EPIPE):
-			return errReaderGone
-		case errors.Is(err, syscall.EAGAIN): // somebody made it non-blocking
-		case err != nil:
-			return err
+		if err != nil && !errors.Is(err, syscall.EAGAIN) { // as somebody may have made it non-blocking
+			return writeError(err)
 		}
 	}
 	return p.taken(session)

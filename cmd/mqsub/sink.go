@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"syscall"
 
 	"github.com/mqkit/mqkit/internal/cli"
 )
@@ -46,8 +45,15 @@ const filePrefetch = 500
 
 func (f *file) put(_, _ context.Context, record []byte) error {
 	_, err := f.w.Write(record)
-	if errors.Is(err, syscall.EPIPE) {
-		return errReaderGone
+	return writeError(err)
+}
+
+// writeError tells a reader that has gone from other errors of a write.
+func writeError(err error) error {
+	for _, gone := range brokenPipe {
+		if errors.Is(err, gone) {
+			return errReaderGone
+		}
 	}
 	return err
 }

@@ -29,8 +29,7 @@ func NewTalk(w io.Writer, name string, quiet, verbose bool) *Talk {
 	return &Talk{w: w, name: name, quiet: quiet, verbose: verbose, terminal: IsTerminal(w)}
 }
 
-// Fail says why the run ends, or what failed in it. It is said even with
-// --quiet.
+// Fail says what failed. It is said even with --quiet.
 func (t *Talk) Fail(format string, args ...any) { t.line(fmt.Sprintf(format, args...)) }
 
 // Note says what is worth knowing.
