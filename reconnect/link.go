@@ -148,7 +148,12 @@ func (l *link) hangUp(lf *life) {
 	select {
 	case <-done:
 	case <-timer.C:
-	case <-ctx.Done():
+	case <-ctx.Done(): // cut short: as above
+		timer.Reset(farewell)
+		select {
+		case <-done:
+		case <-timer.C:
+		}
 	}
 	lf.drop(ErrClosed)
 	<-done

@@ -94,9 +94,10 @@ func (j *job) summary() string {
 // progressInterval is slow enough to be read.
 const progressInterval = 500 * time.Millisecond
 
-// showProgress tells a terminal how far it is, until all is resolved.
+// showProgress tells a terminal how far it is, until all is resolved, but not
+// somebody who types there.
 func (j *job) showProgress() {
-	if !j.talk.ShowsProgress() {
+	if j.typed || !j.talk.ShowsProgress() {
 		return
 	}
 	tick := time.NewTicker(progressInterval)

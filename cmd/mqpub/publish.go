@@ -75,6 +75,7 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 	if stdin != nil {
 		if cli.IsTerminal(stdin) {
 			talk.Note("reading messages from the terminal, one a line; end with ctrl-d")
+			j.typed = true
 		}
 		in = lines(stdin, work.Done())
 	}
@@ -94,6 +95,7 @@ type job struct {
 	outage   *cli.Outage
 	failed   *failedFile
 	begun    time.Time
+	typed    bool // the messages come from a terminal
 
 	work   context.Context // ends when nothing more is to be taken in; its cause says why
 	hard   context.Context // ends when nothing is to be waited for
