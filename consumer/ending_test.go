@@ -44,6 +44,37 @@ func (f *fixture) givenBack(sub *amqppeer.Method, n uint64) {
 	}
 }
 
+// TestStopWhileSubscribingDrains: the deliveries of a subscription that Run no
+// longer wants are given back, before its channel is closed: the broker counts
+// what is unsettled then as failed.
+func TestStopWhileSubscribingDrains(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error {
+		return consumer.Release(nil)
+	})
+	f.peer.Hold("basic.consume")
+	f.peer.Hold("basic.cancel")
+	f.subscription.Conn.Cut()
+	sub := f.renewed()
+	f.stop() // before the answer
+	select {
+	case <-f.ended:
+		t.Errorf("Run returned %v while the broker may be subscribing it", f.err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	sub.Answer()
+	deliver(sub, 1, "a", "b", "c") // a broker does so until it answers the cancel
+	m := f.next("basic.cancel", "channel.close")
+	if m.Name != "basic.cancel" || m.ConsumerTag != sub.ConsumerTag {
+		t.Fatalf("the peer received %s, want basic.cancel first", m)
+	}
+	m.Answer()
+	f.givenBack(sub, 3)
+	if err := f.wait(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
 // TestStopWhileTheBrokerDoesNotAnswerAConsumeEndsWithTheDrain: it may never.
 func TestStopWhileTheBrokerDoesNotAnswerAConsumeEndsWithTheDrain(t *testing.T) {
 	t.Parallel()
