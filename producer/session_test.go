@@ -170,6 +170,30 @@ func TestAckThatCameBeforeTheCutCounts(t *testing.T) {
 	f.verdict(cs[1], producer.Confirmed)
 }
 
+// TestAckOutOfOrderJustBeforeTheCutCounts: the window was looked through a moment
+// before, and nothing comes any more that would have it looked through again.
+func TestAckOutOfOrderJustBeforeTheCutCounts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	cs := f.publish(numbered(1, 41)...)
+	m := f.arrive(numbered(1, 41)...)[0]
+	m.Conn.Send(m.Ack(41, false))
+	f.verdict(cs[40], producer.Confirmed)
+	for n := uint64(40); n > 1; n-- {
+		m.Conn.Send(m.Ack(n, false))
+	}
+	m.Conn.Cut()
+	for _, c := range cs[1:] {
+		f.verdict(c, producer.Confirmed)
+	}
+	again := f.arrive("1")[0]
+	again.Conn.Send(again.Ack(1, false))
+	f.verdict(cs[0], producer.Confirmed)
+	if n := f.Stats().Republished; n != 1 {
+		t.Errorf("%d messages were sent again, want 1", n)
+	}
+}
+
 func TestUnresolvedAreSentAgainFirstInOrderAfterACut(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
