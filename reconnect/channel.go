@@ -128,6 +128,12 @@ func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) e
 	case <-ctx.Done():
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
 	}
+	if ctx.Err() != nil {
+		<-c.turn
+		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	}
+	ctx, stop := c.unlessOver(ctx)
+	defer stop()
 	err := c.life.call(ctx, what, func() error { return f(c.raw) }, func(abandoned bool) {
 		<-c.turn
 		if abandoned {
@@ -143,6 +149,24 @@ func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) e
 		return fmt.Errorf("%s: %w", what, c.Err())
 	}
 	return explain(what, err)
+}
+
+// unlessOver returns a ctx that ends with ctx, but not if that ends because the
+// channel is over, as a session's does: the driver then answers f at once, and what f
+// makes of the answer says more than the channel's end.
+func (c *Channel) unlessOver(ctx context.Context) (context.Context, func()) {
+	wait, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	disarm := context.AfterFunc(ctx, func() {
+		select {
+		case <-c.done:
+		default:
+			cancel(context.Cause(ctx))
+		}
+	})
+	return wait, func() {
+		disarm()
+		cancel(nil)
+	}
 }
 
 // explain puts the broker's own word in place of the driver's bare error.

@@ -3,6 +3,7 @@ package reconnect
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
@@ -295,6 +296,39 @@ func TestAChannelThatTheBrokerClosedSaysWhyAndIsAlone(t *testing.T) {
 		}
 		if err := ch.Close(t.Context()); err != nil {
 			t.Errorf("closing a dead channel: %v", err)
+		}
+	})
+}
+
+// TestWhatACallMakesOfTheBrokersWordIsNotLost: the session's ctx ends with the
+// channel, perhaps before f has returned.
+func TestWhatACallMakesOfTheBrokersWordIsNotLost(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		lf := newTestLife(t, Config{Heartbeat: time.Minute}, func(c *PeerConn) {
+			c.Serve(func(f Frame) bool {
+				if f.Method() == MQueueDeclare {
+					c.SendClose(f.Channel, 404, "NOT_FOUND - no exchange 'x'")
+					return true
+				}
+				return false
+			})
+		})
+		ch := mustChannel(t, lf)
+		session, end := context.WithCancelCause(t.Context())
+		go func() {
+			<-ch.Done()
+			end(ch.Err())
+		}()
+		err := ch.Call(session, "declare", func(raw *amqp.Channel) error {
+			err := declareQ(raw)
+			<-session.Done()
+			synctest.Wait()
+			return fmt.Errorf("bind x to q: %w", err)
+		})
+		wantText(t, err, "declare: bind x to q: ")
+		var be *amqp.Error
+		if !errors.As(err, &be) || be.Code != 404 {
+			t.Errorf("%v, want the broker's 404", err)
 		}
 	})
 }
