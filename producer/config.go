@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/mqkit/mqkit/reconnect"
 )
@@ -11,6 +12,7 @@ import (
 const (
 	defaultMaxInFlight      = 1000
 	defaultMaxInFlightBytes = 64 << 20
+	defaultConfirmTimeout   = 30 * time.Second
 
 	// mostInFlight bounds what a session keeps ready for returns: about 250 bytes
 	// for each message that can be in flight.
@@ -27,6 +29,14 @@ type Config struct {
 	// MaxInFlightBytes bounds the same in bytes of body and headers. A larger
 	// message is let through alone. Defaults to 64 MiB.
 	MaxInFlightBytes int
+
+	// ConfirmTimeout is how long a message that was sent may wait for its verdict
+	// on a connection that is neither lost nor blocked. Then its channel is given up,
+	// and what has no verdict is sent again on another: a broker that lost sight of
+	// a message would never confirm it (see docs/guarantees.md). The time is doubled, up
+	// to 16 times, as long as that brings no verdict. A broker that was only slow
+	// then has duplicates. Defaults to 30 s; negative means to wait for ever.
+	ConfirmTimeout time.Duration
 
 	// Logger gets sessions that ended at Warn. Defaults to the pool's.
 	Logger *slog.Logger
@@ -54,6 +64,9 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	}
 	if len(faults) > 0 {
 		return cfg, fmt.Errorf("invalid producer configuration: %w", errors.Join(faults...))
+	}
+	if cfg.ConfirmTimeout == 0 {
+		cfg.ConfirmTimeout = defaultConfirmTimeout
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = pool.Logger()

@@ -34,8 +34,9 @@ type Producer struct {
 	inFlight int             // messages that hold a place in the bound
 	bytes    int
 	session  *session // the present one
-	over     error    // why nothing is accepted any more
-	stopped  bool     // Close has begun
+	overdue  overdue
+	over     error // why nothing is accepted any more
+	stopped  bool  // Close has begun
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with

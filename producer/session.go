@@ -59,7 +59,16 @@ func (p *Producer) serve(ctx context.Context, ch *reconnect.Channel) error {
 	p.mu.Unlock()
 	ch.OnBarrier(s.resolve)
 	ch.Ready()
-	return s.end(s.send(ctx))
+	ctx, giveUp := context.WithCancelCause(ctx)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.watch(ctx, giveUp)
+	}()
+	err := s.send(ctx)
+	giveUp(nil)
+	<-watched
+	return s.end(err)
 }
 
 // send is the sequencer: the only code that publishes.
@@ -212,6 +221,7 @@ func (s *session) end(cause error) error {
 	if s.sweep != nil {
 		s.sweep.Stop()
 	}
+	p.overdue.note(errors.Is(cause, errOverdue), s.progress)
 	lost := s.window.entries()
 	exception := s.exception()
 	suspects := 0

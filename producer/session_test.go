@@ -194,6 +194,44 @@ func TestAckOutOfOrderJustBeforeTheCutCounts(t *testing.T) {
 	}
 }
 
+// TestMessagesWhoseConfirmIsOverdueAreSentAgain: a broker may lose sight of them.
+func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond})
+	cs := f.publish("1", "2", "3")
+	first := f.arrive("1", "2", "3")
+	first[1].Conn.Send(first[1].Ack(2, false))
+	f.verdict(cs[1], producer.Confirmed)
+	last := f.arrive("1", "3")
+	if last[0].Conn != first[0].Conn || len(f.peer.Received("channel.close")) == 0 {
+		t.Error("they were not sent again on another channel of the same connection")
+	}
+	last = f.arrive("1", "3") // nothing was confirmed on that session either
+	last[0].Conn.Send(last[0].Ack(2, true))
+	f.verdict(cs[0], producer.Confirmed)
+	f.verdict(cs[2], producer.Confirmed)
+}
+
+// TestNoConfirmIsOverdueWhileTheConnectionIsBlocked: the broker then reads nothing.
+func TestNoConfirmIsOverdueWhileTheConnectionIsBlocked(t *testing.T) {
+	t.Parallel()
+	const timeout = 200 * time.Millisecond
+	f := newFixture(t, producer.Config{ConfirmTimeout: timeout})
+	c := f.publish("1")[0]
+	m := f.arrive("1")[0]
+	m.Conn.Block()
+	f.await(reconnect.Blocked, 1)
+	select {
+	case <-c.Done():
+	case <-time.After(2 * timeout):
+	}
+	m.Conn.Send(m.Ack(1, false))
+	f.verdict(c, producer.Confirmed)
+	if n := f.Stats().Republished; n != 0 {
+		t.Errorf("%d messages were sent again", n)
+	}
+}
+
 func TestUnresolvedAreSentAgainFirstInOrderAfterACut(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})

@@ -51,7 +51,11 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 		_ = failed.close()
 		return cli.CodeOf(err), nil
 	}
-	p, err := producer.New(pool, producer.Config{MaxInFlight: o.inFlight, Logger: talk.Logger()})
+	p, err := producer.New(pool, producer.Config{
+		MaxInFlight:    o.inFlight,
+		ConfirmTimeout: o.confirmTimeout / 3, // twice another channel may get it confirmed
+		Logger:         talk.Logger(),
+	})
 	if err != nil {
 		pool.CloseNow()
 		return 0, err
@@ -173,7 +177,7 @@ func (j *job) resolve(what string) {
 		if err := j.failed.keep(&s.message); err != nil {
 			kept = "; " + err.Error()
 		}
-		j.talk.Fail("%s %d: %s%s", what, s.line, reason(s.err, context.Cause(j.work)), kept)
+		j.talk.Fail("%s %d: %s%s", what, s.line, reason(s.err, context.Cause(j.work), j.tally.accepted()), kept)
 	}
 }
 
@@ -224,7 +228,7 @@ type confirmTimeoutError struct {
 }
 
 func (e *confirmTimeoutError) Error() string {
-	s := fmt.Sprintf("no confirmation for %v (--confirm-timeout)", e.limit)
+	s := fmt.Sprintf("no confirmation for %s (--confirm-timeout)", cli.Limit(e.limit))
 	if e.status.State == reconnect.Blocked {
 		s += ": " + e.status.Cause.Error()
 	}
@@ -248,7 +252,7 @@ func (j *job) abandonWhenAsked() {
 		case <-j.resolved:
 			return
 		case <-timer.C:
-			cause = fmt.Errorf("%w, and no answer within %v", cause, j.options.shutdownTimeout)
+			cause = fmt.Errorf("%w, and no answer within %s", cause, cli.Limit(j.options.shutdownTimeout))
 		case <-j.hard.Done():
 			cause = context.Cause(j.hard)
 		}

@@ -1,5 +1,5 @@
-// Package amqppeer is the broker's side of AMQP 0-9-1 for the tests of producer
-// and consumer: it answers what it is not told to hold, notes every method that
+// Package amqppeer is the broker's side of AMQP 0-9-1 for the tests of producer,
+// consumer and the tools: it answers what it is not told to hold, notes every method that
 // it receives, in order, and says exactly what a test has it say, at the moment
 // and in the pieces that the test chooses.
 //
