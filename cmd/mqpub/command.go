@@ -54,7 +54,8 @@ Exit codes:
   1    another failure, such as stdin or the file of --failed
   2    wrong flags, an unreadable file, a bad url
   3    some messages were returned, nacked or refused
-  4    no connection within --connect-timeout; TLS, login or vhost refused
+  4    no connection within --connect-timeout; TLS, login or vhost refused;
+       nothing was read or published
   5    the connection was lost for longer than --retry, or --confirm-timeout
        passed: the outcome of some messages is unknown
   7    --declare: the queue differs from an existing one, or no permission
@@ -64,7 +65,7 @@ Exit codes:
 const examples = `  mqpub -q orders --declare hello
   seq 1000 | mqpub -q orders
   mqpub -e events -r order.created -H attempt:int32=1 '{"id":7}'
-  mqpub -u amqps://app@rabbit-1 -u amqps://app@rabbit-2 --password-file pw -q q < lines`
+  mqpub -u amqps://app@rabbit-1 --password-file pw -q orders < lines`
 
 func (o *options) command(do func(bodies []string) error) *cobra.Command {
 	cmd := &cobra.Command{
@@ -81,14 +82,14 @@ func (o *options) command(do func(bodies []string) error) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.SetUsageTemplate(cmd.UsageTemplate() + exitCodes)
+	cli.SetHelp(cmd, exitCodes)
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&o.queue, "queue", "q", "", "publish to this queue")
-	fs.StringVarP(&o.exchange, "exchange", "e", "", "publish to this exchange")
-	fs.StringVarP(&o.routingKey, "routing-key", "r", "", "with this routing key")
+	fs.StringVarP(&o.queue, "queue", "q", "", "publish to `QUEUE`")
+	fs.StringVarP(&o.exchange, "exchange", "e", "", "publish to `EXCHANGE`")
+	fs.StringVarP(&o.routingKey, "routing-key", "r", "", "with routing key `KEY`")
 	o.message.register(fs)
-	fs.IntVar(&o.inFlight, "in-flight", 1000, "how many messages may wait for their confirmation")
+	fs.IntVar(&o.inFlight, "in-flight", 1000, "how many messages, `N`, may wait for their confirmation, up to 100000")
 	fs.DurationVar(&o.confirmTimeout, "confirm-timeout", 30*time.Second, "how long the oldest may wait for it while connected; 0 for any time")
 	fs.DurationVar(&o.shutdownTimeout, "shutdown-timeout", 5*time.Second, "how long to wait for confirmations after a signal")
 	fs.StringVar(&o.failed, "failed", "", "append what was not confirmed to `FILE`, one JSON record a line")
@@ -97,6 +98,9 @@ func (o *options) command(do func(bodies []string) error) *cobra.Command {
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "show the library's log")
 	return cmd
 }
+
+// mostInFlight is far above what makes mqpub faster; room for as many is set aside.
+const mostInFlight = 100_000
 
 // check finds impossible combinations.
 func (o *options) check(cmd *cobra.Command) error {
@@ -108,12 +112,12 @@ func (o *options) check(cmd *cobra.Command) error {
 		return cli.Usagef("-r belongs to -e: a queue is published to by its name")
 	case o.queue == "" && o.exchange == "":
 		return cli.Usagef("where to? give a queue with -q, or an exchange with -e and its routing key with -r")
-	case given("declare") && o.queue == "":
-		return cli.Usagef("--declare declares the queue named by -q: give -q")
 	case o.quiet && o.verbose:
 		return cli.Usagef("--quiet and --verbose exclude each other")
 	case o.inFlight < 1:
 		return cli.Usagef("--in-flight must be at least 1")
+	case o.inFlight > mostInFlight:
+		return cli.Usagef("--in-flight must be at most %d", mostInFlight)
 	case o.confirmTimeout < 0:
 		return cli.Usagef("--confirm-timeout must not be negative")
 	case o.shutdownTimeout < 0:

@@ -13,10 +13,22 @@ import (
 
 // conclude says how the run ended and returns the exit code.
 func (j *job) conclude(what string, taken intaken) int {
-	var codes []int
-	fail := func(code int, format string, args ...any) {
-		codes = append(codes, code)
-		j.talk.Fail(format, args...)
+	codes, lines := j.ending(what, taken)
+	if err := j.failed.close(); err != nil {
+		codes, lines = append(codes, cli.ExitFailure), append(lines, err.Error())
+	}
+	for _, line := range lines {
+		j.talk.Fail("%s", line)
+	}
+	j.hint()
+	j.talk.Note("%s", j.summary())
+	return cli.ExitCode(codes...)
+}
+
+// ending is which exit codes apply, and the lines that say why.
+func (j *job) ending(what string, taken intaken) (codes []int, lines []string) {
+	fail := func(code int, line string) {
+		codes, lines = append(codes, code), append(lines, line)
 	}
 	cause := context.Cause(j.work)
 	rest := ""
@@ -36,22 +48,20 @@ func (j *job) conclude(what string, taken intaken) int {
 	case taken.complete && j.tally.undecided() == 0:
 		// Whatever came, it came too late to change anything.
 	case errors.As(cause, &lost), errors.As(cause, &timeout):
-		fail(cli.ExitLost, "%v%s", cause, rest)
+		fail(cli.ExitLost, cause.Error()+rest)
 	case errors.As(cause, &interrupted):
 		if twice := context.Cause(j.hard); twice != nil {
 			errors.As(twice, &interrupted)
 		}
-		fail(interrupted.ExitCode(), "%v%s", interrupted, rest)
+		fail(interrupted.ExitCode(), interrupted.Error()+rest)
 	default:
-		fail(max(cli.CodeOf(cause), cli.ExitFailure), "%s%s", cli.FailLine(cause), rest)
+		fail(max(cli.CodeOf(cause), cli.ExitFailure), cli.FailLine(cause)+rest)
 	}
 	if taken.err != nil {
-		fail(cli.ExitFailure, "%v", taken.err)
+		fail(cli.ExitFailure, taken.err.Error())
 	}
-	if err := j.failed.close(); err != nil {
-		fail(cli.ExitFailure, "%v", err)
-	} else if j.failed.err != nil {
-		fail(cli.ExitFailure, "not every message could be kept in %s: %v", j.failed.path, j.failed.err)
+	if err := j.failed.err; err != nil {
+		fail(cli.ExitFailure, fmt.Sprintf("not every message could be kept in %s: %v", j.failed.path, err))
 	}
 	if j.tally.failed() > j.tally.undecided() {
 		codes = append(codes, cli.ExitPartial)
@@ -59,9 +69,7 @@ func (j *job) conclude(what string, taken intaken) int {
 	if j.tally.undecided() > 0 && cause == nil {
 		codes = append(codes, cli.ExitLost)
 	}
-	j.hint()
-	j.talk.Note("%s", j.summary())
-	return cli.ExitCode(codes...)
+	return codes, lines
 }
 
 // hint says what to do about messages that were returned.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -14,11 +15,13 @@ import (
 // failedFile keeps the messages that were not confirmed. It is only appended to:
 // what an earlier run has left there may be the only copy.
 type failedFile struct {
-	path string
-	file *os.File // nil without --failed
-	buf  []byte
-	kept int
-	err  error // of the first write that failed
+	path    string
+	file    *os.File // nil without --failed
+	regular bool     // it is on a disk, not a pipe or a device
+	torn    bool     // its last line has no line break
+	buf     []byte
+	kept    int
+	err     error // of the first write that failed
 }
 
 func openFailedFile(path string, stdin io.Reader) (*failedFile, error) {
@@ -33,7 +36,24 @@ func openFailedFile(path string, stdin io.Reader) (*failedFile, error) {
 		_ = f.Close()
 		return nil, cli.Usagef("--failed: %s is also stdin, which would then never end", path)
 	}
-	return &failedFile{path: path, file: f}, nil
+	kept := &failedFile{path: path, file: f}
+	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+		kept.regular, kept.torn = true, isTorn(path, info.Size())
+	}
+	return kept, nil
+}
+
+// isTorn reports whether a file of that size ends within a line, as when the disk
+// was full or the machine went down. One that cannot be read counts as whole.
+func isTorn(path string, size int64) bool {
+	f, err := os.Open(path)
+	if err != nil || size == 0 {
+		return false
+	}
+	defer f.Close()
+	var last [1]byte
+	_, err = f.ReadAt(last[:], size-1)
+	return err == nil && last[0] != '\n'
 }
 
 func sameFile(a, b *os.File) bool {
@@ -50,14 +70,21 @@ func (f *failedFile) keep(m *producer.Message) error {
 	if f.file == nil {
 		return nil
 	}
+	b := f.buf[:0]
+	if f.torn { // a record behind half a one would be lost with it
+		b = append(b, '\n')
+	}
 	r := record.FromMessage(m)
-	b, err := r.Append(f.buf[:0])
+	b, err := r.Append(b)
 	if err == nil {
 		f.buf = b
-		_, err = f.file.Write(b)
+		var n int
+		if n, err = f.file.Write(b); n > 0 {
+			f.torn = b[n-1] != '\n'
+		}
 	}
 	if err != nil {
-		f.err = errors.Join(f.err, err)
+		f.err = cmp.Or(f.err, err)
 		return fmt.Errorf("cannot be kept: %w", err)
 	}
 	f.kept++
@@ -70,7 +97,7 @@ func (f *failedFile) close() error {
 		return nil
 	}
 	var err error
-	if f.kept > 0 {
+	if f.kept > 0 && f.regular { // a pipe cannot be synced
 		err = f.file.Sync()
 	}
 	if err = errors.Join(err, f.file.Close()); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -69,6 +70,68 @@ func TestAFailedFileThatIsTheInputIsRefused(t *testing.T) {
 	_, err = openFailedFile(path, stdin)
 	if cli.CodeOf(err) != cli.ExitUsage || !strings.Contains(err.Error(), "is also stdin") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Half a line, left by a full disk or a crash, must not take the next record with
+// it.
+func TestARecordNeverStandsBehindHalfALine(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "failed")
+	if err := os.WriteFile(path, []byte("{\"v\":1,\"bo"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := openFailedFile(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range []string{"one", "two"} {
+		m := producer.Text(body)
+		if err := f.keep(&m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.close(); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(b), "\n")
+	if len(lines) != 4 || lines[0] != "{\"v\":1,\"bo" || lines[3] != "" {
+		t.Fatalf("the file is %q", b)
+	}
+	for i, body := range []string{"one", "two"} {
+		if r, err := record.Parse([]byte(lines[i+1])); err != nil || string(r.Body) != body {
+			t.Errorf("%q came back as %+v, %v", body, r, err)
+		}
+	}
+}
+
+// As in --failed >(gzip > failed.gz).
+func TestMessagesCanBeKeptInAPipe(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	path := fmt.Sprintf("/dev/fd/%d", w.Fd())
+	if _, err := os.Stat(path); err != nil {
+		t.Skip("there is no /dev/fd here")
+	}
+	f, err := openFailedFile(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := producer.Text("x")
+	if err := f.keep(&m); err != nil || f.kept != 1 {
+		t.Fatalf("kept %d, %v", f.kept, err)
+	}
+	if err := f.close(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -32,16 +32,16 @@ func (f *messageFlags) register(fs *pflag.FlagSet) {
 	fs.StringArrayVarP(&f.properties, "property", "p", nil, "`NAME=VALUE`: any property, such as content_encoding or timestamp; repeatable")
 	f.named = map[string]*string{}
 	for _, p := range []struct{ flag, property, usage string }{
-		{"content-type", "content_type", "content type, such as application/json"},
-		{"message-id", "message_id", "message id (default a UUID for each message)"},
-		{"correlation-id", "correlation_id", "correlation id"},
-		{"reply-to", "reply_to", "queue for replies"},
-		{"type", "type", "message type"},
-		{"app-id", "app_id", "application id"},
+		{"content-type", "content_type", "content `TYPE`, such as application/json"},
+		{"message-id", "message_id", "message `ID` (default a UUID for each message)"},
+		{"correlation-id", "correlation_id", "correlation `ID`"},
+		{"reply-to", "reply_to", "`QUEUE` for replies"},
+		{"type", "type", "message `TYPE`"},
+		{"app-id", "app_id", "application `ID`"},
 	} {
 		f.named[p.property] = fs.String(p.flag, "", p.usage)
 	}
-	fs.Uint8Var(&f.priority, "priority", 0, "priority, 1 to 255; 0 for none")
+	fs.Uint8Var(&f.priority, "priority", 0, "priority `N`, 1 to 255; 0 for none")
 	fs.DurationVar(&f.ttl, "ttl", 0, "how long a message may wait in its queue; 0 for any time")
 	fs.BoolVar(&f.transient, "transient", false, "do not keep the messages over a restart of the broker")
 	fs.BoolVar(&f.allowUnroutable, "allow-unroutable", false, "count a message as published that no queue took")
@@ -152,7 +152,11 @@ func parseValue(kind, text string) (any, error) {
 		}
 		return nil, nil
 	case "json":
-		return record.ParseValue([]byte(text))
+		v, err := record.ParseValue([]byte(text))
+		if err != nil {
+			return nil, fmt.Errorf("expected JSON: %w", err)
+		}
+		return v, nil
 	default:
 		return nil, fmt.Errorf("there is no type %q; where the colon is part of the name, add :string to it", kind)
 	}

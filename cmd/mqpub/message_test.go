@@ -65,6 +65,9 @@ func TestHeadersHaveTheTypeThatWasAskedFor(t *testing.T) {
 			t.Errorf("-H %s is %#v, want %#v", arg, m.Headers, want)
 		}
 	}
+	if _, _, err := parseHeader("n:json={"); err == nil || err.Error() != "expected JSON: unexpected EOF" {
+		t.Errorf("-H n:json={ says %v", err)
+	}
 	for _, arg := range []string{
 		"n", "=x", ":int32=5", "n:int8=128", "n:uint8=-1", "n:uint32=4294967296", "n:bool=yes", "n:float32=1e60",
 		"n:bytes=_", "n:time=now", "n:null=x", "n:json={", "n:json=18446744073709551615", "n:uint64=1", "n:=x",

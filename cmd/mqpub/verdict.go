@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/mqkit/mqkit/internal/cli"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
@@ -29,6 +31,11 @@ func (t *tally) failed() uint64 {
 // undecided is how many the broker has said nothing about.
 func (t *tally) undecided() uint64 {
 	return t[producer.NotSent] + t[producer.Unknown]
+}
+
+// accepted reports whether the broker has taken any, if only to give it back.
+func (t *tally) accepted() bool {
+	return t[producer.Confirmed]+t[producer.Returned]+t[producer.Nacked] > 0
 }
 
 // String is "3 failed (2 returned, 1 unknown)".
@@ -59,8 +66,9 @@ func messageID(s sent) string {
 }
 
 // reason is the verdict and why, for one line. ended is why the run has ended, if
-// it has: the reason of what has no answer.
-func reason(err, ended error) string {
+// it has: the reason of what has no answer. accepted tells that the broker has
+// taken messages of this run.
+func reason(err, ended error, accepted bool) string {
 	var (
 		e        *producer.PublishError
 		returned *producer.ReturnedError
@@ -86,7 +94,10 @@ func reason(err, ended error) string {
 		text = because(e, ended)
 	}
 	s := fmt.Sprintf("%v: %s", e.Verdict, text)
-	if e.MaybeStored && e.Verdict != producer.Unknown {
+	// An earlier sending was refused, too, if it is the message's own fault, or if
+	// none was ever taken, as by an exchange that does not exist.
+	refusedBefore := e.Verdict == producer.Refused && (!accepted || broker != nil && broker.Code == amqp.PreconditionFailed)
+	if e.MaybeStored && e.Verdict != producer.Unknown && !refusedBefore {
 		s += " (but an earlier sending of it may be in a queue)"
 	}
 	return s

@@ -34,7 +34,7 @@ func TestEachVerdictIsNamedWithItsReason(t *testing.T) {
 		{"unknown, lost", failure(producer.Unknown, fmt.Errorf("%w: %w", producer.ErrUnconfirmed, lost)), lost, "unknown: " + lostText},
 		{"not sent, lost", failure(producer.NotSent, fmt.Errorf("%w: %w", producer.ErrNotSent, producer.ErrClosed)), lost, "not sent: " + lostText},
 		{"not sent, interrupted", failure(producer.NotSent, fmt.Errorf("%w: %w", producer.ErrNotSent, context.Canceled)), &cli.Interrupted{Signal: syscall.SIGINT}, "not sent: interrupted (SIGINT)"},
-		{"unknown, slow", failure(producer.Unknown, &confirmTimeoutError{limit: 2e9}), nil, "unknown: no confirmation for 2s (--confirm-timeout)"},
+		{"unknown, slow", failure(producer.Unknown, &confirmTimeoutError{limit: 60e9}), nil, "unknown: no confirmation for 1m (--confirm-timeout)"},
 		{
 			"stored earlier",
 			&producer.PublishError{Verdict: producer.Nacked, MaybeStored: true, Err: producer.ErrNacked},
@@ -42,8 +42,30 @@ func TestEachVerdictIsNamedWithItsReason(t *testing.T) {
 		},
 		{"no verdict", errors.New("x"), nil, "x"},
 	} {
-		if got := reason(c.err, c.ended); got != c.want {
+		if got := reason(c.err, c.ended, false); got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
+		}
+	}
+}
+
+func TestARefusedMessageMayHaveBeenStoredOnlyWhereOthersWere(t *testing.T) {
+	t.Parallel()
+	err := &producer.PublishError{Verdict: producer.Refused, MaybeStored: true, Err: &producer.RefusedError{Reason: "gone"}}
+	for accepted, want := range map[bool]string{false: "refused: gone", true: "refused: gone (but an earlier sending of it may be in a queue)"} {
+		if got := reason(err, nil, accepted); got != want {
+			t.Errorf("others were accepted: %v\n got %s\nwant %s", accepted, got, want)
+		}
+	}
+	tooLarge := &reconnect.BrokerError{Code: 406, Text: "PRECONDITION_FAILED - message size 9 is larger than configured max size 8"}
+	err.Err = &producer.RefusedError{Reason: "...", Err: tooLarge}
+	if got, want := reason(err, nil, true), "refused: the broker says: message size 9 is larger than configured max size 8 (406)"; got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	for v, want := range map[producer.Verdict]bool{producer.Returned: true, producer.Nacked: true, producer.Refused: false, producer.NotSent: false, producer.Unknown: false} {
+		var c tally
+		c.add(failure(v, nil))
+		if c.accepted() != want {
+			t.Errorf("with a message %v the broker has accepted some: %v", v, c.accepted())
 		}
 	}
 }

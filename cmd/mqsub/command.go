@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -27,13 +28,13 @@ type options struct {
 const usage = `mqsub consumes messages from RabbitMQ and writes them to stdout. A message is
 acked only after it was written: what could not be written is given back.
 
-With -q it takes messages out of that queue. With -e and -r it watches: it binds a
-queue of its own, which goes when mqsub does, to the exchange, and disturbs nobody;
-what is published while the connection is lost passes it by.
+With -q it takes messages out of that queue. With -e and -r it watches: it binds
+a queue of its own, which goes when mqsub does, to the exchange, and disturbs
+nobody; what is published while the connection is lost passes it by.
 
-It ends with -n messages, after --idle-timeout without one, when the reader of its
-output has gone, or on SIGINT or SIGTERM; else never. It survives restarts of the
-broker: a message whose ack was lost comes again, marked as redelivered.
+It ends with -n messages, after --idle-timeout without one, when the reader of
+its output has gone, or on SIGINT or SIGTERM; else never. It survives restarts
+of the broker: a message whose ack was lost comes again, marked as redelivered.
 
 Output:
   text  the body on one line, for reading: line breaks and control characters in
@@ -50,16 +51,19 @@ const examples = `  mqsub -q orders
 
 const exitCodes = `
 Exit codes:
-  0    -n messages were taken, or without -n: it was idle for --idle-timeout, was
-       interrupted, or the reader of its output has gone
-  1    another failure, such as output that could not be written; with -n also a
-       reader that has gone
+  0    -n messages were taken, or without -n: it was idle for --idle-timeout,
+       was interrupted, or the reader of its output has gone
+  1    another failure: output that could not be written, or a reader that had
+       not taken the last message --shutdown-timeout after a signal; with -n
+       also a reader that has gone
   2    wrong flags, an unreadable file, a bad url
   4    no connection within --connect-timeout; TLS, login or vhost refused
   5    the connection was lost for longer than --retry
-  7    the queue or exchange is missing or differs, or no permission
-  8    idle for --idle-timeout, or the queue was deleted, before -n messages came
-  130  interrupted by SIGINT, with -n or twice; 143 by SIGTERM
+  7    the queue or exchange is missing or differs, or no permission; without -n
+       also a queue that was deleted and not back within --retry
+  8    with -n: idle for --idle-timeout, or the queue was deleted and not back
+       within --retry, before all had come
+  130  interrupted by SIGINT with -n, twice, or while connecting; 143 by SIGTERM
 `
 
 func (o *options) command(do func() error) *cobra.Command {
@@ -70,7 +74,7 @@ func (o *options) command(do func() error) *cobra.Command {
 		Example: examples,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return cli.Usagef("there is no use for the argument %q", args[0])
+				return unusable(args[0])
 			}
 			return nil
 		},
@@ -82,13 +86,13 @@ func (o *options) command(do func() error) *cobra.Command {
 		},
 		DisableFlagsInUseLine: true,
 	}
-	cmd.SetUsageTemplate(cmd.UsageTemplate() + exitCodes)
+	cli.SetHelp(cmd, exitCodes)
 	fs := cmd.Flags()
 	fs.SortFlags = false
-	fs.StringVarP(&o.queue, "queue", "q", "", "consume this queue")
-	fs.StringVarP(&o.exchange, "exchange", "e", "", "watch this exchange")
+	fs.StringVarP(&o.queue, "queue", "q", "", "consume `QUEUE`")
+	fs.StringVarP(&o.exchange, "exchange", "e", "", "watch `EXCHANGE`")
 	fs.StringArrayVarP(&o.patterns, "routing-key", "r", nil, "for messages with a routing key that matches `PATTERN`; repeatable")
-	fs.Uint64VarP(&o.count, "count", "n", 0, "take so many messages (default no limit)")
+	fs.Uint64VarP(&o.count, "count", "n", 0, "take `N` messages (default no limit)")
 	o.output = outputText
 	fs.VarP(&o.output, "output", "o", "text, json or body")
 	fs.DurationVar(&o.idleTimeout, "idle-timeout", 0, "end when nothing came for so long; 0 for never")
@@ -98,6 +102,15 @@ func (o *options) command(do func() error) *cobra.Command {
 	fs.BoolVar(&o.quiet, "quiet", false, "say nothing but what failed")
 	fs.BoolVarP(&o.verbose, "verbose", "v", false, "show the library's log")
 	return cmd
+}
+
+// unusable is the error about an argument. A url is not repeated: there may be a
+// password in it.
+func unusable(argument string) error {
+	if strings.Contains(argument, "://") || strings.Contains(argument, "@") {
+		return cli.Usagef("there is no use for a url as an argument: give it with -u")
+	}
+	return cli.Usagef("there is no use for the argument %q", argument)
 }
 
 // check finds impossible combinations.
@@ -112,8 +125,6 @@ func (o *options) check(cmd *cobra.Command) error {
 		return cli.Usagef("from where? give a queue with -q, or an exchange with -e and patterns with -r")
 	case o.exchange != "" && len(o.patterns) == 0:
 		return cli.Usagef("-e needs -r: the routing keys to watch for, such as '#' for all of a topic or fanout exchange")
-	case given("declare") && o.queue == "":
-		return cli.Usagef("--declare declares the queue named by -q: give -q")
 	case given("count") && o.count == 0:
 		return cli.Usagef("-n must be at least 1")
 	case o.quiet && o.verbose:

@@ -16,11 +16,7 @@ import (
 func (j *job) conclude(err error) int {
 	code, line := j.ending(err)
 	if line != "" {
-		if code == cli.ExitOK {
-			j.talk.Note("%s", line)
-		} else {
-			j.talk.Fail("%s", line)
-		}
+		j.talk.Fail("%s", line)
 	}
 	j.talk.Note("%s", j.summary())
 	return code
@@ -34,9 +30,9 @@ func (j *job) ending(err error) (code int, line string) {
 		lost         *cli.LostError
 		unsubscribed *unsubscribedError
 		idle         *idleError
-		output       *outputError
 		interrupted  *cli.Interrupted
 	)
+	output := j.outputBroken()
 	bounded := j.options.count > 0
 	short := ""
 	if taken := j.counts().taken; bounded && taken < j.options.count {
@@ -46,8 +42,8 @@ func (j *job) ending(err error) (code int, line string) {
 	case context.Cause(j.hard) != nil:
 		errors.As(context.Cause(j.hard), &interrupted)
 		return interrupted.ExitCode(), interrupted.Error() + short
-	case errors.Is(cause, errCount):
-		return cli.ExitOK, ""
+	case errors.Is(cause, errCount), j.hasAll():
+		return cli.ExitOK, "" // whatever else came, it came too late to change anything
 	case cause == nil:
 		return max(cli.CodeOf(err), cli.ExitFailure), cli.FailLine(err) + short
 	case errors.As(cause, &lost):
@@ -58,6 +54,8 @@ func (j *job) ending(err error) (code int, line string) {
 			code = cli.ExitShort
 		}
 		return code, unsubscribed.Error() + short
+	case output != nil && !output.isReaders():
+		return cli.ExitFailure, output.Error() + short
 	case errors.As(cause, &idle):
 		if bounded {
 			return cli.ExitShort, idle.Error() + short
@@ -73,8 +71,6 @@ func (j *job) ending(err error) (code int, line string) {
 			return cli.ExitFailure, errReaderGone.Error() + short
 		}
 		return cli.ExitOK, ""
-	case errors.As(cause, &output):
-		return cli.ExitFailure, output.Error() + short
 	default:
 		return max(cli.CodeOf(cause), cli.ExitFailure), cli.FailLine(cause) + short
 	}
@@ -85,7 +81,7 @@ func (j *job) drained(err error) (code int, line string) {
 	var left *consumer.DrainError
 	switch {
 	case errors.As(err, &left):
-		return cli.ExitFailure, fmt.Sprintf("interrupted, and the reader did not take the last message within %v (--shutdown-timeout): it went back to the queue", j.options.shutdownTimeout)
+		return cli.ExitFailure, fmt.Sprintf("interrupted, and the reader did not take the last message within %s (--shutdown-timeout): it went back to the queue", cli.Limit(j.options.shutdownTimeout))
 	case err != nil:
 		return cli.ExitFailure, cli.FailLine(err)
 	default:

@@ -105,8 +105,9 @@ type job struct {
 	writing atomic.Bool  // handle runs
 	active  atomic.Int64 // when it last returned, Unix nanoseconds
 
-	mu    sync.Mutex // guards tally
-	tally tally
+	mu     sync.Mutex // guards what follows
+	tally  tally
+	broken *outputError // the first, after which nothing more is written
 }
 
 // tally counts messages.
@@ -172,7 +173,7 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 			j.count(func(t *tally) { t.unacked++ })
 			return consumer.Release(err) // its session is over: it comes again
 		}
-		j.stop(&outputError{err})
+		j.stop(j.breakOutput(err))
 		return consumer.Release(err)
 	}
 	var taken uint64
@@ -184,10 +185,14 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 		}
 	})
 	switch n := j.options.count; {
-	case n > 0 && taken < n && taken+j.prefetch > n:
+	case n == 0:
+	case taken < n && taken+j.prefetch > n && j.work.Err() == nil:
 		j.holder.hold(d)
+		if j.work.Err() != nil { // it has just released what was held
+			j.holder.release()
+		}
 		return consumer.Later
-	case taken == n && session.Err() == nil:
+	case taken >= n && session.Err() == nil:
 		// The last one. The subscription ends before its ack and those held, or
 		// the broker would send more.
 		j.stop(errCount)
@@ -212,22 +217,48 @@ func (j *job) busy() bool {
 }
 
 // wantsNoMore reports whether a message may not be written any more: the count
-// is reached, or it could not be written. A signal alone does not say so: before
-// RabbitMQ 4.3 what is at hand is better worked through than given back.
+// is reached, or one could not be written, so that what follows it would stand
+// behind a piece of it. A signal alone does not say so: before RabbitMQ 4.3 what
+// is at hand is better worked through than given back.
 func (j *job) wantsNoMore() bool {
 	cause := context.Cause(j.work)
-	var output *outputError
-	return errors.Is(cause, errCount) || errors.Is(cause, errReaderGone) || errors.As(cause, &output)
+	return errors.Is(cause, errCount) || errors.Is(cause, errReaderGone) || j.outputBroken() != nil || j.hasAll()
+}
+
+// hasAll reports whether the count is reached, whatever else has ended the run.
+func (j *job) hasAll() bool {
+	return j.options.count > 0 && j.counts().taken >= j.options.count
+}
+
+// breakOutput notes that a message could not be written.
+func (j *job) breakOutput(err error) *outputError {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.broken == nil {
+		j.broken = &outputError{err}
+	}
+	return j.broken
+}
+
+func (j *job) outputBroken() *outputError {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.broken
 }
 
 // outputError says that stdout does not take what is written.
 type outputError struct{ err error }
 
 func (e *outputError) Error() string {
-	if errors.Is(e.err, errReaderGone) || errors.Is(e.err, errNotTaken) {
+	if e.isReaders() {
 		return e.err.Error()
 	}
 	return fmt.Sprintf("cannot write the output: %v", e.err)
+}
+
+// isReaders reports whether it is the reader's doing: nothing failed.
+func (e *outputError) isReaders() bool {
+	return errors.Is(e.err, errReaderGone) || errors.Is(e.err, errNotTaken)
 }
 
 // Unwrap returns what the system said.

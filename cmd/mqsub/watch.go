@@ -12,7 +12,7 @@ import (
 type idleError struct{ limit time.Duration }
 
 func (e *idleError) Error() string {
-	return fmt.Sprintf("nothing came for %v (--idle-timeout)", e.limit)
+	return fmt.Sprintf("nothing came for %s (--idle-timeout)", cli.Limit(e.limit))
 }
 
 // unsubscribedError says that the connection is up and the queue cannot be
@@ -28,9 +28,9 @@ func (e *unsubscribedError) Error() string {
 		return fmt.Sprintf("the subscription was lost: %s", cli.Explain(e.cause))
 	}
 	if !e.ever {
-		return fmt.Sprintf("no subscription within %v (--connect-timeout): %s", e.limit, cli.Explain(e.cause))
+		return fmt.Sprintf("no subscription within %s (--connect-timeout): %s", cli.Limit(e.limit), cli.Explain(e.cause))
 	}
-	return fmt.Sprintf("the subscription was lost for longer than %v (--retry): %s", e.limit, cli.Explain(e.cause))
+	return fmt.Sprintf("the subscription was lost for longer than %s (--retry): %s", cli.Limit(e.limit), cli.Explain(e.cause))
 }
 
 // Unwrap returns why it cannot be consumed.
@@ -102,6 +102,7 @@ func (j *job) watchLoss(w *subscriptionWatch, st consumer.Status, now time.Time)
 		return
 	case w.lost.IsZero():
 		w.lost = now
+		return // its connection may be lost, too, which Outage hears a moment later
 	}
 	limit := j.options.connection.Retry
 	if !ever {

@@ -19,9 +19,9 @@ type UnreachableError struct {
 func (e *UnreachableError) Error() string {
 	var dial *reconnect.DialError
 	if !errors.As(e.Cause, &dial) {
-		return fmt.Sprintf("cannot connect: no answer within %s", shortDuration(e.Timeout))
+		return fmt.Sprintf("cannot connect: no answer within %s", Limit(e.Timeout))
 	}
-	return fmt.Sprintf("cannot connect within %s: %s", shortDuration(e.Timeout), explainDial(dial))
+	return fmt.Sprintf("cannot connect within %s: %s", Limit(e.Timeout), explainDial(dial))
 }
 
 // Unwrap returns what kept it.
@@ -37,7 +37,7 @@ func Connect(ctx context.Context, cfg reconnect.Config, timeout time.Duration) (
 	case err == nil:
 		return pool, nil
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, fmt.Errorf("%w before there was a connection", context.Cause(ctx))
 	case tctx.Err() != nil && !reconnect.IsFatal(err):
 		return nil, &UnreachableError{Timeout: timeout, Cause: err}
 	default:

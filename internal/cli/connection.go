@@ -42,10 +42,10 @@ const (
 // Register adds the flags to fs.
 func (c *Connection) Register(fs *pflag.FlagSet) {
 	c.Retry.For = defaultRetry
-	fs.StringArrayVarP(&c.URLs, "url", "u", nil, "a node of the broker, amqp:// or amqps://; repeat it for a cluster (env AMQP_URL, comma-separated; default amqp://guest:guest@localhost:5672/)")
-	fs.StringVar(&c.Vhost, "vhost", "", "vhost, instead of the one in the url")
-	fs.StringVar(&c.User, "user", "", "user, instead of the one in the url")
-	fs.StringVar(&c.PasswordFile, "password-file", "", "`FILE` with the password, instead of the one in the url (env AMQP_PASSWORD holds the password itself)")
+	fs.StringArrayVarP(&c.URLs, "url", "u", nil, "`URL` of the broker, amqp:// or amqps://; repeat it for the nodes of a cluster (env AMQP_URL, comma-separated; default amqp://guest:guest@localhost:5672/)")
+	fs.StringVar(&c.Vhost, "vhost", "", "`VHOST` instead of the one in the url")
+	fs.StringVar(&c.User, "user", "", "`USER` instead of the one in the url")
+	fs.StringVar(&c.PasswordFile, "password-file", "", "`FILE` with the password (env AMQP_PASSWORD is the password itself)")
 	fs.StringVar(&c.TLS.CA, "tls-ca-file", "", "PEM `FILE` of certificate authorities (env AMQP_TLS_CA_FILE; default the system's)")
 	fs.StringVar(&c.TLS.Cert, "tls-cert-file", "", "PEM `FILE` of the client certificate (env AMQP_TLS_CERT_FILE)")
 	fs.StringVar(&c.TLS.Key, "tls-key-file", "", "PEM `FILE` of its key (env AMQP_TLS_KEY_FILE)")
@@ -54,8 +54,8 @@ func (c *Connection) Register(fs *pflag.FlagSet) {
 	fs.DurationVar(&c.Heartbeat, "heartbeat", 10*time.Second, "give a connection up that was silent for twice as long")
 	fs.DurationVar(&c.ConnectTimeout, "connect-timeout", defaultConnectTimeout, "how long to try to connect at the start")
 	fs.Var(&c.Retry, "retry", "how long one outage may last after that; 0 for not at all, or forever")
-	fs.StringVar(&c.Name, "name", "", "connection name, as the broker shows it (default tool, host and pid)")
-	fs.Var(&c.Declare, "declare", "declare the queue named by -q, durable; =quorum, =classic or =stream")
+	fs.StringVar(&c.Name, "name", "", "connection `NAME`, as the broker shows it (default tool, host and pid)")
+	fs.Var(&c.Declare, "declare", "declare the durable queue named by -q: alone as quorum, or =classic or =stream")
 	fs.Lookup("declare").NoOptDefVal = string(topology.Quorum)
 }
 
@@ -105,6 +105,9 @@ func (c *Connection) Config(talk *Talk, queue string) (reconnect.Config, error) 
 // one in AMQP_URL.
 func (c *Connection) urls() ([]string, error) {
 	urls, source := c.URLs, "--url"
+	if slices.ContainsFunc(urls, isList) {
+		return nil, Usagef("--url takes one url: repeat it for each node")
+	}
 	if len(urls) == 0 {
 		source = reconnect.EnvURL
 		for u := range strings.SplitSeq(os.Getenv(reconnect.EnvURL), ",") {
@@ -205,6 +208,12 @@ func (c *Connection) tlsFlag() string {
 	default:
 		return ""
 	}
+}
+
+// isList reports whether s is a list as AMQP_URL has it. A comma alone may be part
+// of a password.
+func isList(s string) bool {
+	return strings.Contains(s, ",amqp://") || strings.Contains(s, ",amqps://")
 }
 
 func isTLS(u string) bool { return strings.HasPrefix(strings.ToLower(u), "amqps:") }

@@ -85,6 +85,16 @@ func TestBadURLsAreUsageErrorsWithoutPasswords(t *testing.T) {
 	}
 }
 
+func TestAListOfURLsBelongsIntoTheEnvironment(t *testing.T) {
+	_, _, err := parsed(t, nil, "", "-u", "amqp://a:s3cret@h1,amqp://a:s3cret@h2")
+	if cli.CodeOf(err) != cli.ExitUsage || err.Error() != "--url takes one url: repeat it for each node" {
+		t.Errorf("a list of urls: %v", err)
+	}
+	if cfg, _, err := parsed(t, nil, "", "-u", "amqp://a:p,q@h/"); err != nil || cfg.URLs[0] != "amqp://a:p,q@h/" {
+		t.Errorf("a comma in a password: %q, %v", cfg.URLs, err)
+	}
+}
+
 func TestEveryAddressGetsItsShareOfTheConnectTimeout(t *testing.T) {
 	for _, c := range []struct {
 		args []string

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,9 +32,7 @@ func Execute(cmd *cobra.Command, args []string, s Streams, code *int) int {
 	cmd.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &UsageError{Err: flagError(err)} })
 	cmd.Flags().SortFlags = false
-	// A message may well be the word completion: the command is only where the
-	// first argument calls it.
-	cmd.CompletionOptions.DisableDefaultCmd = len(args) == 0 || args[0] != "completion" && !strings.HasPrefix(args[0], "__complete")
+	cmd.CompletionOptions.DisableDefaultCmd = !asksForCompletion(args)
 
 	err := CheckArguments(args)
 	if err == nil {
@@ -44,6 +43,16 @@ func Execute(cmd *cobra.Command, args []string, s Streams, code *int) int {
 	}
 	_, _ = fmt.Fprintf(s.Err, "%s: %s (see %s --help)\n", name, FailLine(err), name)
 	return ExitUsage
+}
+
+// asksForCompletion reports whether the arguments begin with the command that
+// writes a completion script, or with the one that the script calls. Anywhere else
+// the word may well be a message.
+func asksForCompletion(args []string) bool {
+	if len(args) == 0 || args[0] != "completion" {
+		return len(args) > 0 && strings.HasPrefix(args[0], "__complete")
+	}
+	return len(args) > 1 && slices.Contains([]string{"bash", "zsh", "fish", "powershell"}, args[1])
 }
 
 // flagError says in our words what pflag says in its own.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"syscall"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -35,6 +36,16 @@ func TestExitCodeTakesTheFirstInTheDocumentedOrder(t *testing.T) {
 	}
 	if got := cli.ExitCode(cli.ExitPartial, 143, cli.ExitShort); got != 143 {
 		t.Errorf("SIGTERM's code is overruled by %d", got)
+	}
+}
+
+func TestAnInterruptionWhileConnectingSaysSo(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(&cli.Interrupted{Signal: syscall.SIGTERM})
+	_, err := cli.Connect(ctx, reconnect.Config{URLs: []string{"amqp://127.0.0.1:1/"}}, time.Second)
+	if code, line := cli.CodeOf(err), cli.FailLine(err); code != 143 || line != "interrupted (SIGTERM) before there was a connection" {
+		t.Errorf("it ends with %d and says %s", code, line)
 	}
 }
 

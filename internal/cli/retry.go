@@ -22,7 +22,7 @@ func (r *Retry) String() string {
 	case r.For == 0:
 		return "0"
 	default:
-		return shortDuration(r.For)
+		return Limit(r.For)
 	}
 }
 
@@ -43,8 +43,8 @@ func (r *Retry) Set(s string) error {
 // Type is part of pflag.Value.
 func (r *Retry) Type() string { return "duration" }
 
-// shortDuration leaves the zero units out: 1m, not 1m0s.
-func shortDuration(d time.Duration) string {
+// Limit shows a duration as somebody would type it: 1m, not 1m0s.
+func Limit(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

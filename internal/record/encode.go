@@ -228,18 +228,23 @@ func appendBase64(b, data []byte) []byte {
 }
 
 // appendString is a JSON string of valid UTF-8. Unlike encoding/json it leaves
-// <, > and & as they are: records are read by people and by grep.
+// <, > and & as they are: records are read by people and by grep. They are read on
+// terminals, too, so no control character stays as it is, which encoding/json
+// does with DEL and U+0080 to U+009F.
 func appendString(b []byte, s string) []byte {
 	const hex = "0123456789abcdef"
 	b = append(b, '"')
 	from := 0
 	for i := range len(s) {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c != 0x7f {
+		c, n := s[i], 1
+		switch {
+		case c == 0xc2 && s[i+1] < 0xa0:
+			c, n = s[i+1], 2 // U+0080 to U+009F
+		case c >= ' ' && c != '"' && c != '\\' && c != 0x7f:
 			continue
 		}
 		b = append(b, s[from:i]...)
-		from = i + 1
+		from = i + n
 		switch c {
 		case '"', '\\':
 			b = append(b, '\\', c)

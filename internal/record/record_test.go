@@ -43,7 +43,7 @@ func everything() record.Record {
 			"bad keys":         amqp.Table{"\xff": int32(1), "$y": "z"},
 			"$dollar":          "x",
 		},
-		Body: []byte("{\"id\":1}\r\n\t\x1b[0m\x7f"),
+		Body: []byte("{\"id\":1}\r\n\t\x1b[0m\x7f\u0080\u009b\u00a0"),
 	}
 }
 
@@ -140,7 +140,7 @@ func TestTheFormOfARecord(t *testing.T) {
 		`"before":{"$time":-1099511627776},"bytes":{"$bytes":"AAH/"},"decimal":{"$decimal":[2,-1234]},"far":{"$time":1099511627776},"float32":{"$float32":0.1},"float64":0.1,"huge":1.0e+300,"int16":{"$int16":-16},"int32":{"$int32":-32},"int64":9007199254740993,"int8":{"$int8":-8},` +
 		`"looks like a tag":{"$table":{"$int32":5}},"lowest":-9223372036854775808,"nil":null,"no bytes":{"$bytes":""},"string":"a\"b\\c\n` + "\u2028é" + `","table":{"a":{"$int16":1},"b":{}},"time":{"$time":"2026-01-02T03:04:05Z"},"tiny":5.0e-324,"true":true,` +
 		`"two keys":{"$int32":5,"$x":null},"uint16":{"$uint16":16},"uint32":{"$uint32":4294967295},"uint8":{"$uint8":8},"unknown tag":{"$table":{"$":"x"}},"whole float64":5.0},` +
-		`"body":"{\"id\":1}\r\n\t\u001b[0m\u007f"}` + "\n"
+		`"body":"{\"id\":1}\r\n\t\u001b[0m\u007f\u0080\u009b` + "\u00a0" + `"}` + "\n"
 	if string(line) != want {
 		t.Errorf("got\n%s\nwant\n%s", line, want)
 	}
