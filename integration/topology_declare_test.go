@@ -44,6 +44,12 @@ func TestDeclareNamesTheArgumentThatDiffers(t *testing.T) {
 	delay := func(kind topology.DelayedRetryType, least, most time.Duration) queue {
 		return queue{DelayedRetry: topology.DelayedRetry{Type: kind, Min: least, Max: most}}
 	}
+	hour, minute := "3600000", "60000" // in milliseconds, from 4.3 on
+	if before, err := meets(node.Version(), "<4.3"); err != nil {
+		t.Fatal(err)
+	} else if before {
+		hour, minute = "1h", "1m" // as the user wrote it
+	}
 	for _, c := range []struct {
 		base                 func(queue) queue
 		exists, asked        queue
@@ -75,8 +81,7 @@ func TestDeclareNamesTheArgumentThatDiffers(t *testing.T) {
 		{quorum, delay("", time.Second, 0), delay("", 2*time.Second, 0), "x-delayed-retry-min", "1000", "2000", ">=4.3"},
 		{quorum, delay("", time.Second, time.Minute), delay("", time.Second, time.Hour), "x-delayed-retry-max", "60000", "3600000", ">=4.3"},
 		{quorum, queue{ConsumerTimeout: time.Hour}, queue{ConsumerTimeout: time.Minute}, "x-consumer-timeout", "3600000", "60000", ">=4.3"},
-		{stream, queue{MaxAge: time.Hour}, queue{MaxAge: time.Minute}, "x-max-age", "3600000", "60000", ">=4.3"},
-		{stream, queue{MaxAge: time.Hour}, queue{MaxAge: time.Minute}, "x-max-age", "1h", "1m", "<4.3"},
+		{stream, queue{MaxAge: time.Hour}, queue{MaxAge: time.Minute}, "x-max-age", hour, minute, ""},
 		{stream, queue{MaxSegmentBytes: 1_000_000}, queue{MaxSegmentBytes: 2_000_000}, "x-stream-max-segment-size-bytes", "1000000", "2000000", ""},
 		{stream, queue{}, queue{Arguments: amqp.Table{"x-initial-cluster-size": 1}}, "x-initial-cluster-size", "none", "1", ""},
 		{quorum, queue{}, queue{Arguments: amqp.Table{"x-quorum-initial-group-size": 1}}, "x-quorum-initial-group-size", "none", "1", ""},

@@ -63,11 +63,21 @@ func (n *Node) Start(ctx context.Context) error {
 	}, func(s *container.State) bool { return s.Running })
 }
 
+// pauseAttempts bounds how often a freeze is tried that the kernel did not get done
+// in the engine's time, which happens on a busy machine.
+const pauseAttempts = 5
+
 // Pause freezes every process of the node. Its connections stay up and fall
 // silent; new ones to its published ports are taken by the engine and hang.
 func (n *Node) Pause(ctx context.Context) error {
 	return n.control(ctx, "pause", func(c client.APIClient) error {
-		_, err := c.ContainerPause(ctx, n.id, client.ContainerPauseOptions{})
+		var err error
+		for range pauseAttempts {
+			_, err = c.ContainerPause(ctx, n.id, client.ContainerPauseOptions{})
+			if err == nil || !strings.Contains(err.Error(), "unable to freeze") {
+				break
+			}
+		}
 		return err
 	}, func(s *container.State) bool { return s.Paused })
 }
