@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// broker keeps the rules that RabbitMQ has for settlements (field guide, R8b).
+// broker keeps the rules that RabbitMQ has for settlements.
 type broker struct {
 	last        uint64
 	outstanding map[uint64]bool

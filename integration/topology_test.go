@@ -247,6 +247,7 @@ func TestBrokerTakesTheQueuesThatLintWarnsOf(t *testing.T) {
 		{"a delayed retry", topology.Queue{DelayedRetry: topology.DelayedRetry{Min: time.Second}}, "", 0},
 		{"reject-publish-dlx on a quorum queue", topology.Queue{Overflow: topology.RejectPublishDLX, MaxLength: 1}, "", 0},
 		{"a stream without a limit", topology.Queue{Type: topology.Stream}, "", 0},
+		{"a leader locator of old", topology.Queue{Arguments: args("x-queue-leader-locator", "least-leaders")}, "", 0},
 		{"a queue mode", topology.Queue{Type: topology.Classic, Arguments: args("x-queue-mode", "lazy")}, "", 0},
 		{"mirroring", topology.Queue{Arguments: args("x-ha-policy", "all")}, "", 0},
 		{"an unknown argument", topology.Queue{Arguments: args("x-mesage-ttl", 1)}, "", 0},

@@ -186,7 +186,7 @@ var queueArguments = []queueArgument{
 	{key: "x-initial-cluster-size", types: streamOnly, fault: integer(1, math.MaxInt64)},
 	{key: "x-quorum-initial-group-size", types: quorumOnly, fault: integer(1, math.MaxInt64)},
 	{key: "x-quorum-target-group-size", types: quorumOnly, other: ignoredElsewhere, fault: integer(1, math.MaxInt64)},
-	{key: "x-queue-leader-locator", types: anyType, fault: oneOf("client-local", "balanced")},
+	{key: "x-queue-leader-locator", types: anyType, fault: oneOf("client-local", "balanced", "random", "least-leaders", "min-masters")},
 	{key: "x-consumer-disconnected-timeout", types: quorumOnly, fault: integer(0, math.MaxInt64)},
 	{key: "x-max-in-memory-length", types: quorumOnly, fault: integer(0, math.MaxInt64)},
 	{key: "x-max-in-memory-bytes", types: quorumOnly, fault: integer(0, math.MaxInt64)},

@@ -79,23 +79,21 @@ func DeclareQueue(ctx context.Context, ch *amqp.Channel, q Queue, bindings ...Bi
 }
 
 func declareExchange(ch *amqp.Channel, e Exchange) error {
-	declare := ch.ExchangeDeclare
-	if e.Passive {
-		declare = ch.ExchangeDeclarePassive
+	declare, args := ch.ExchangeDeclare, e.DeclareArguments()
+	if e.Passive { // the broker compares nothing of it, and the arguments need not be right
+		declare, args = ch.ExchangeDeclarePassive, nil
 	}
-	err := declare(e.Name, string(e.DeclaredKind()), !e.Transient, e.AutoDelete, e.Internal, false, e.DeclareArguments())
+	err := declare(e.Name, string(e.DeclaredKind()), !e.Transient, e.AutoDelete, e.Internal, false, args)
 	return explain(err, attempt{op: "declare", entity: EntityExchange, name: e.Name, passive: e.Passive})
 }
 
 func declareQueue(ch *amqp.Channel, q Queue) (amqp.Queue, error) {
-	a := attempt{op: "declare", entity: EntityQueue, name: q.Name, passive: q.Passive}
-	if q.Passive {
-		// The broker compares nothing of it, and the arguments need not be right.
-		declared, err := ch.QueueDeclarePassive(q.Name, !q.Transient, q.AutoDelete, q.Exclusive, false, nil)
-		return declared, explain(err, a)
+	declare, args := ch.QueueDeclare, q.DeclareArguments()
+	if q.Passive { // as in declareExchange
+		declare, args = ch.QueueDeclarePassive, nil
 	}
-	declared, err := ch.QueueDeclare(q.Name, !q.Transient, q.AutoDelete, q.Exclusive, false, q.DeclareArguments())
-	return declared, explain(err, a)
+	declared, err := declare(q.Name, !q.Transient, q.AutoDelete, q.Exclusive, false, args)
+	return declared, explain(err, attempt{op: "declare", entity: EntityQueue, name: q.Name, passive: q.Passive})
 }
 
 func bind(ch *amqp.Channel, b Binding) error {

@@ -213,11 +213,11 @@ func (e *DeclareError) sentence() string {
 		if strings.Contains(text, "transient_nonexcl_queues") {
 			return "this broker denies transient queues that are not exclusive: declare it without Transient, or set Exclusive (541)"
 		}
-		return fmt.Sprintf("this broker denies a deprecated feature: %s (541)", text)
+		return fmt.Sprintf("this broker denies a deprecated feature, leave it out: %s (541)", text)
 	case CauseUnavailable:
 		return fmt.Sprintf("the broker's metadata store does not answer, as when a cluster has lost its majority: try again (541: %s)", text)
 	case CauseKept:
-		return fmt.Sprintf("kept: %s (406)", text)
+		return fmt.Sprintf("kept: %s: %s (406)", text, e.wayToDelete(text))
 	}
 	return fmt.Sprintf("%s (%d)", text, reply.Code)
 }
@@ -236,11 +236,25 @@ func (e *DeclareError) inequivalentSentence() string {
 	default:
 		difference = fmt.Sprintf("it exists with %s %q, and %q was asked for", e.Argument, e.Have, e.Want)
 	}
+	if e.Op == "delete" {
+		return difference + ": define it as it is, or set DiscardMessages and InUse to delete it whatever it is (406)"
+	}
 	lost := "its messages are lost"
 	if e.Entity == EntityExchange {
 		lost = "its bindings are lost"
 	}
 	return difference + ": set Passive to use it as it is, take another name, or delete it first (" + lost + ") (406)"
+}
+
+// wayToDelete is what to do when the broker keeps what had looked free.
+func (e *DeclareError) wayToDelete(text string) string {
+	switch {
+	case e.Entity == EntityExchange:
+		return "something is bound to it that is not in the topology, set InUse"
+	case strings.HasSuffix(text, " not empty"):
+		return "a message has come meanwhile, stop its publishers or set DiscardMessages"
+	}
+	return "a consumer has come meanwhile, stop it or set DiscardMessages and InUse"
 }
 
 func (e *DeclareError) accessSentence(text string) string {

@@ -109,7 +109,7 @@ func TestDeclareErrorSaysWhatIsInTheWayAndTheWayOut(t *testing.T) {
 		},
 		{
 			"declare", queue, "q", false, 541, "INTERNAL_ERROR - Feature `queue_master_locator` is deprecated.\nBy default, this feature is not permitted anymore.",
-			topology.CauseDeprecated, "", "", "", "declare queue \"q\": this broker denies a deprecated feature: Feature `queue_master_locator` is deprecated. By default, this feature is not permitted anymore. (541)",
+			topology.CauseDeprecated, "", "", "", "declare queue \"q\": this broker denies a deprecated feature, leave it out: Feature `queue_master_locator` is deprecated. By default, this feature is not permitted anymore. (541)",
 		},
 		{
 			"declare", queue, "q", false, 541, "INTERNAL_ERROR - Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out",
@@ -119,11 +119,19 @@ func TestDeclareErrorSaysWhatIsInTheWayAndTheWayOut(t *testing.T) {
 		{"declare", queue, "q", false, 541, "INTERNAL_ERROR", topology.CauseOther, "", "", "", `declare queue "q": INTERNAL_ERROR (541)`},
 		{
 			"delete", queue, "q", false, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty",
-			topology.CauseKept, "", "", "", `delete queue "q": kept: queue 'q' in vhost '/' not empty (406)`,
+			topology.CauseKept, "", "", "", `delete queue "q": kept: queue 'q' in vhost '/' not empty: a message has come meanwhile, stop its publishers or set DiscardMessages (406)`,
+		},
+		{
+			"delete", queue, "q", false, 406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use",
+			topology.CauseKept, "", "", "", `delete queue "q": kept: queue 'q' in vhost '/' in use: a consumer has come meanwhile, stop it or set DiscardMessages and InUse (406)`,
+		},
+		{
+			"delete", queue, "q", false, 406, "PRECONDITION_FAILED - inequivalent arg 'x-max-length' for queue 'q' in vhost '/': received none but current is the value '5' of type 'long'",
+			topology.CauseInequivalent, "x-max-length", "5", "none", `delete queue "q": it exists with x-max-length "5", and was asked for without: define it as it is, or set DiscardMessages and InUse to delete it whatever it is (406)`,
 		},
 		{
 			"delete", exchange, "x", false, 406, "PRECONDITION_FAILED - exchange 'x' in vhost '/' in use",
-			topology.CauseKept, "", "", "", `delete exchange "x": kept: exchange 'x' in vhost '/' in use (406)`,
+			topology.CauseKept, "", "", "", `delete exchange "x": kept: exchange 'x' in vhost '/' in use: something is bound to it that is not in the topology, set InUse (406)`,
 		},
 	} {
 		reply := &amqp.Error{Code: c.code, Reason: c.reason, Server: true}

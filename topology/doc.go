@@ -18,7 +18,7 @@
 //
 //   - A zero value is the safe choice: Queue{Name: "q"} is a durable quorum queue,
 //     Exchange{Name: "x"} a durable direct exchange, DeleteOptions{} deletes
-//     nothing that holds messages or is in use.
+//     nothing that is in use, and nothing that holds messages or cannot tell.
 //   - Validate reports every fault at once and before anything is sent. What it
 //     says the broker refuses, RabbitMQ 4.3.6 was seen to refuse, and the
 //     integration tests show it again.
@@ -26,9 +26,9 @@
 //     broker's default. Integers are sent as integers of 64 bits.
 //   - An error of Declare names the exchange, queue or binding, what differs from
 //     what exists, and the ways out, and wraps the driver's error.
-//   - Load is strict: an unknown field, a repeated key, a value of another type or
-//     a duration without a unit is an error with its line. What Marshal writes,
-//     Load reads back.
+//   - Load is strict: an unknown field, a repeated key, a value of another type, a
+//     duration without a unit or a 0 that would not be sent is an error with its
+//     line. What Marshal writes, Load reads back.
 //
 // # What it does not
 //

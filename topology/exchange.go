@@ -107,7 +107,7 @@ var predeclared = map[string]Exchange{
 }
 
 // normalTable copies a table with every Go int as an int64, at any depth: the
-// driver sends an int as 32 bits and drops the rest (field guide D6e).
+// driver sends an int as 32 bits and drops the rest.
 func normalTable(t amqp.Table) amqp.Table {
 	n := make(amqp.Table, len(t))
 	for k, v := range t {

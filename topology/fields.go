@@ -23,7 +23,7 @@ var exchangeFields = []field[Exchange]{
 	flagField("auto_delete", func(e *Exchange) *bool { return &e.AutoDelete }),
 	flagField("internal", func(e *Exchange) *bool { return &e.Internal }),
 	flagField("passive", func(e *Exchange) *bool { return &e.Passive }),
-	textField("alternate_exchange", func(e *Exchange) *string { return &e.AlternateExchange }),
+	argumentField("alternate_exchange", func(e *Exchange) *string { return &e.AlternateExchange }),
 	tableField("arguments", func(e *Exchange) *amqp.Table { return &e.Arguments }),
 }
 
@@ -34,15 +34,15 @@ var queueFields = []field[Queue]{
 	flagField("exclusive", func(q *Queue) *bool { return &q.Exclusive }),
 	flagField("auto_delete", func(q *Queue) *bool { return &q.AutoDelete }),
 	flagField("passive", func(q *Queue) *bool { return &q.Passive }),
-	textField("dead_letter_exchange", func(q *Queue) *string { return &q.DeadLetterExchange }),
-	textField("dead_letter_routing_key", func(q *Queue) *string { return &q.DeadLetterRoutingKey }),
-	textField("dead_letter_queue", func(q *Queue) *string { return &q.DeadLetterQueue }),
-	textField("dead_letter_strategy", func(q *Queue) *DeadLetterStrategy { return &q.DeadLetterStrategy }),
+	argumentField("dead_letter_exchange", func(q *Queue) *string { return &q.DeadLetterExchange }),
+	argumentField("dead_letter_routing_key", func(q *Queue) *string { return &q.DeadLetterRoutingKey }),
+	argumentField("dead_letter_queue", func(q *Queue) *string { return &q.DeadLetterQueue }),
+	argumentField("dead_letter_strategy", func(q *Queue) *DeadLetterStrategy { return &q.DeadLetterStrategy }),
 	durationField("message_ttl", func(q *Queue) *time.Duration { return &q.MessageTTL }),
 	durationField("expires", func(q *Queue) *time.Duration { return &q.Expires }),
 	integerField("max_length", func(q *Queue) *int64 { return &q.MaxLength }),
 	integerField("max_length_bytes", func(q *Queue) *int64 { return &q.MaxLengthBytes }),
-	textField("overflow", func(q *Queue) *Overflow { return &q.Overflow }),
+	argumentField("overflow", func(q *Queue) *Overflow { return &q.Overflow }),
 	{"delivery_limit", decodeDeliveryLimit, encodeDeliveryLimit},
 	{"max_priority", decodeMaxPriority, func(q *Queue) any { return orNil(int64(q.MaxPriority)) }},
 	flagField("single_active_consumer", func(q *Queue) *bool { return &q.SingleActiveConsumer }),
@@ -151,6 +151,17 @@ func textField[T any, S ~string](key string, at func(*T) *S) field[T] {
 	}
 }
 
+// argumentField is a text that is sent as an argument, where the empty one means
+// something: as a dead-letter exchange it is the default exchange.
+func argumentField[T any, S ~string](key string, at func(*T) *S) field[T] {
+	f := textField(key, at)
+	f.decode = func(d *decoder, n node, path string, x *T) {
+		*at(x) = S(d.text(n, path))
+		d.refuseZero(n, path, "")
+	}
+	return f
+}
+
 func flagField[T any](key string, at func(*T) *bool) field[T] {
 	return field[T]{
 		key:    key,
@@ -161,16 +172,24 @@ func flagField[T any](key string, at func(*T) *bool) field[T] {
 
 func integerField[T any](key string, at func(*T) *int64) field[T] {
 	return field[T]{
-		key:    key,
-		decode: func(d *decoder, n node, path string, x *T) { *at(x) = d.integer(n, path) },
+		key: key,
+		decode: func(d *decoder, n node, path string, x *T) {
+			*at(x) = d.integer(n, path)
+			d.refuseZero(n, path, int64(0))
+		},
 		encode: func(x *T) any { return orNil(*at(x)) },
 	}
 }
 
 func durationField[T any](key string, at func(*T) *time.Duration) field[T] {
 	return field[T]{
-		key:    key,
-		decode: func(d *decoder, n node, path string, x *T) { *at(x) = d.duration(n, path) },
+		key: key,
+		decode: func(d *decoder, n node, path string, x *T) {
+			failed := len(d.errs)
+			if *at(x) = d.duration(n, path); *at(x) == 0 && len(d.errs) == failed {
+				d.refuseZero(n, path, n.value)
+			}
+		},
 		encode: func(x *T) any {
 			if *at(x) == 0 {
 				return nil
@@ -223,6 +242,7 @@ func decodeDeliveryLimit(d *decoder, n node, path string, q *Queue) {
 		return
 	}
 	q.DeliveryLimit = d.integer(n, path)
+	d.refuseZero(n, path, int64(0))
 }
 
 func encodeDeliveryLimit(q *Queue) any {
@@ -235,10 +255,11 @@ func encodeDeliveryLimit(q *Queue) any {
 func decodeMaxPriority(d *decoder, n node, path string, q *Queue) {
 	i := d.integer(n, path)
 	if i < 0 || i > math.MaxUint8 {
-		d.fail(n.line, path, "has to be 0 to 255 and is %d", i)
+		d.fail(n.line, path, "has to be 1 to 255 and is %d", i)
 		return
 	}
 	q.MaxPriority = uint8(i)
+	d.refuseZero(n, path, int64(0))
 }
 
 func decodeDelayedRetry(d *decoder, n node, path string, q *Queue) {

@@ -102,12 +102,14 @@ func (q Queue) lintArguments(add addWarning) {
 		case k == "x-ha-policy":
 			add(argumentName(k), "mirrored queues are gone since RabbitMQ 4.0, and the argument never worked on a queue since 3.0", "use a quorum queue")
 		case !known:
-			add(argumentName(k), "no broker acts on it: unknown arguments are taken without a word", "")
+			add(argumentName(k), "no broker acts on it by itself: unknown arguments are taken without a word", "check the spelling, unless a plugin knows it")
 		case !a.works(t) && a.other == dependsElsewhere:
 			add(a.name(q), fmt.Sprintf("RabbitMQ 4.3 refuses it on a %s queue with 406", t), "use a quorum queue, or leave it out")
 		case !a.works(t) && a.other == ignoredElsewhere:
 			add(a.name(q), fmt.Sprintf("a %s queue ignores it", t), "use "+orJoin(a.types))
 		case !a.works(t):
+		case k == "x-queue-leader-locator" && args[k] != "client-local" && args[k] != "balanced":
+			add(a.name(q), fmt.Sprintf("%v is deprecated: newer brokers take it for balanced", args[k]), "use balanced")
 		case k == "x-queue-mode":
 			add(a.name(q), "classic queues ignore it since RabbitMQ 3.12", "leave it out")
 		case k == "x-max-in-memory-length" || k == "x-max-in-memory-bytes":

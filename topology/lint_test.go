@@ -49,7 +49,8 @@ func TestLintWarnsOfQueues(t *testing.T) {
 		{"a queue version of 1", topology.Queue{Name: "q", Type: topology.Classic, Arguments: args("x-queue-version", 1)}, []string{`Arguments["x-queue-version"]: refuses version 1`}},
 		{"a master locator", topology.Queue{Name: "q", Type: topology.Classic, Arguments: args("x-queue-master-locator", "min-masters")}, []string{`Arguments["x-queue-master-locator"]: closes the connection`}},
 		{"a mirroring policy", limited(topology.Queue{Arguments: args("x-ha-policy", "all")}), []string{`Arguments["x-ha-policy"]: mirrored queues are gone`}},
-		{"an unknown argument", limited(topology.Queue{Arguments: args("x-mesage-ttl", 1)}), []string{`Arguments["x-mesage-ttl"]: no broker acts on it`}},
+		{"an unknown argument", limited(topology.Queue{Arguments: args("x-mesage-ttl", 1)}), []string{`Arguments["x-mesage-ttl"]: no broker acts on it by itself`}},
+		{"a leader locator of old", limited(topology.Queue{Arguments: args("x-queue-leader-locator", "least-leaders")}), []string{`Arguments["x-queue-leader-locator"]: deprecated`}},
 		{"messages in memory", limited(topology.Queue{Arguments: args("x-max-in-memory-length", 1)}), []string{`Arguments["x-max-in-memory-length"]: ignore`}},
 		{"a group size on a classic queue", topology.Queue{Name: "q", Type: topology.Classic, Arguments: args("x-quorum-target-group-size", 3)}, []string{`Arguments["x-quorum-target-group-size"]: ignores it`}},
 		{"a dead-letter exchange that is not here", limited(topology.Queue{DeadLetterExchange: "dead"}), []string{"DeadLetterExchange: nothing here declares"}},
@@ -57,6 +58,7 @@ func TestLintWarnsOfQueues(t *testing.T) {
 
 		{"nothing in a limit", limited(topology.Queue{}), nil},
 		{"nothing in version 2", topology.Queue{Name: "q", Type: topology.Classic, Arguments: args("x-queue-version", 2)}, nil},
+		{"nothing in a leader locator", limited(topology.Queue{Arguments: args("x-queue-leader-locator", "balanced")}), nil},
 		{"nothing in a transient queue that is exclusive", topology.Queue{Name: "q", Transient: true, Exclusive: true}, nil},
 		{"nothing in a delayed retry that is disabled", limited(topology.Queue{DelayedRetry: topology.DelayedRetry{Type: topology.DelayDisabled}}), nil},
 		{"nothing in a stream with a size", topology.Queue{Name: "q", Type: topology.Stream, MaxLengthBytes: 1}, nil},

@@ -44,8 +44,8 @@ type LoadOptions struct {
 	VHost string
 }
 
-// maxFileBytes bounds what Load reads: the YAML parser recurses as deep as its
-// input is nested. Exported definitions, which are JSON, may be larger.
+// What Load reads at most: the YAML parser takes about a kilobyte for each token.
+// Exported definitions, which are JSON, may be larger.
 const (
 	maxYAMLBytes = 1 << 20
 	maxJSONBytes = 64 << 20

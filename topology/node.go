@@ -109,6 +109,14 @@ func (d *decoder) integer(n node, path string) int64 {
 	return i
 }
 
+// refuseZero complains about a value that was written down and that a field
+// cannot tell from none: a delivery limit of 0 would become the broker's 20.
+func (d *decoder) refuseZero(n node, path string, zero any) {
+	if n.value == zero {
+		d.fail(n.line, path, "is %s, which is not sent: leave it out for the default, or put it into arguments under the broker's name", n.kind())
+	}
+}
+
 func (d *decoder) duration(n node, path string) time.Duration {
 	switch v := n.value.(type) {
 	case string:

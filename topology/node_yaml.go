@@ -31,15 +31,16 @@ func parseYAML(data []byte) (n node, err error) {
 	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
-		var line int
-		problem := err.Error()
-		if ye, ok := err.(yaml.Error); ok { //nolint:errorlint // the parser never wraps
-			problem = ye.GetMessage()
-			if tk := ye.GetToken(); tk != nil && tk.Position != nil {
-				line = tk.Position.Line
-			}
+		ye, ok := err.(yaml.Error) //nolint:errorlint // the parser never wraps
+		if !ok {
+			return node{}, fmt.Errorf("is not YAML: %w", err)
 		}
-		return node{}, &LoadError{Line: line, Problem: "is not YAML: " + problem}
+		var line int
+		if tk := ye.GetToken(); tk != nil && tk.Position != nil {
+			line = tk.Position.Line
+		}
+		// Not Error, which quotes the source and takes time with its square.
+		return node{}, &LoadError{Line: line, Problem: "is not YAML: " + ye.GetMessage()}
 	}
 	y := &yamlParser{anchors: make(map[string]ast.Node)}
 	root := node{line: 1}
@@ -146,9 +147,14 @@ func (y *yamlParser) value(a ast.Node, depth int) (node, error) {
 	case *ast.MappingValueNode:
 		return y.mapping(n, []*ast.MappingValueNode{v}, depth)
 	case *ast.AnchorNode:
-		// Known only after its value, so that it cannot contain itself.
+		// Known only after its value, so that it cannot contain itself, and once, so
+		// that an alias inside of it means the same wherever it is read again.
 		value, err := y.value(v.Value, depth+1)
-		y.anchors[nodeText(v.Name)] = v.Value
+		name := nodeText(v.Name)
+		if known := y.anchors[name]; known != nil && known != v.Value && err == nil {
+			return fail("there is an anchor %q already: take another name", name)
+		}
+		y.anchors[name] = v.Value
 		return value, err
 	case *ast.AliasNode:
 		name := nodeText(v.Value)

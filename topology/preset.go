@@ -25,7 +25,7 @@ func WorkQueue(name string) Topology { return WithDeadLetters(Queue{Name: name})
 // this needs are made together, DeadLetterStrategy, DeadLetterExchange and
 // Overflow: RejectPublish, so that with a MaxLength a full queue nacks what is
 // published. Set DeadLetterStrategy: AtMostOnce in q to have neither; a classic
-// queue knows nothing else. Fields of q that are set are kept.
+// queue knows nothing else. The other fields of q are kept, but not a DeadLetterExchange.
 func WithDeadLetters(q Queue) Topology {
 	dead := q.Name + deadSuffix
 	q = deadLetterTo(q, dead)

@@ -8,8 +8,7 @@ import (
 )
 
 // Topology is a set of exchanges, queues and bindings. It is a plain value: it
-// holds no connection and can be copied, compared, merged, written to a file and
-// read back. The zero Topology is empty and valid.
+// holds no connection and can be copied, merged, written to a file and read back. The zero Topology is empty and valid.
 type Topology struct {
 	Exchanges []Exchange
 	Queues    []Queue
@@ -22,25 +21,28 @@ type Topology struct {
 // to report. No slice of the result is shared with t or others.
 func (t Topology) Merge(others ...Topology) Topology {
 	var m Topology
+	exchanges, queues, bindings := make(map[string][]int), make(map[string][]int), make(map[[4]string][]int)
 	for _, o := range append([]Topology{t}, others...) {
 		for _, e := range o.Exchanges {
-			m.Exchanges = mergeOne(m.Exchanges, e, sameExchange)
+			m.Exchanges = mergeOne(m.Exchanges, exchanges, e.Name, e, overlapOfExchanges)
 		}
 		for _, q := range o.Queues {
-			m.Queues = mergeOne(m.Queues, q, sameQueue)
+			m.Queues = mergeOne(m.Queues, queues, q.Name, q, overlapOfQueues)
 		}
 		for _, b := range o.Bindings {
-			m.Bindings = mergeOne(m.Bindings, b, sameBinding)
+			key := [4]string{b.Exchange, b.Queue, b.ToExchange, b.RoutingKey}
+			m.Bindings = mergeOne(m.Bindings, bindings, key, b, overlapOfBindings)
 		}
 	}
 	return m
 }
 
 // mergeOne appends x to list, or puts it in the place of the entry that it makes
-// superfluous, or drops it.
-func mergeOne[T any](list []T, x T, same func(have, x T) overlap) []T {
-	for i, have := range list {
-		switch same(have, x) {
+// superfluous, or drops it. at says where in list the entries of a key are: each
+// is compared with those of its own key only, for there can be thousands.
+func mergeOne[K comparable, T any](list []T, at map[K][]int, key K, x T, compare func(have, x T) overlap) []T {
+	for _, i := range at[key] {
+		switch compare(list[i], x) {
 		case overlapKeepFirst:
 			return list
 		case overlapKeepSecond:
@@ -48,10 +50,11 @@ func mergeOne[T any](list []T, x T, same func(have, x T) overlap) []T {
 			return list
 		}
 	}
+	at[key] = append(at[key], len(list))
 	return append(list, x)
 }
 
-// overlap says what two entries of one list have to do with each other.
+// overlap says what two entries of one key have to do with each other.
 type overlap int
 
 const (
@@ -60,95 +63,34 @@ const (
 	overlapKeepSecond                // the second says more than the first
 )
 
-func sameExchange(a, b Exchange) overlap {
-	if a.Name != b.Name {
-		return overlapNone
-	}
-	return compareDefinitions(a.Passive, b.Passive, len(differingExchange(a, b)) == 0)
+func overlapOfExchanges(a, b Exchange) overlap {
+	return compareDefinitions(a.Passive, b.Passive, func() bool { return len(differingExchange(a, b)) == 0 })
 }
 
-func sameQueue(a, b Queue) overlap {
-	if a.Name != b.Name || a.Name == "" {
+func overlapOfQueues(a, b Queue) overlap {
+	if a.Name == "" { // each gets a name of its own
 		return overlapNone
 	}
-	return compareDefinitions(a.Passive, b.Passive, len(differingQueue(a, b)) == 0)
+	return compareDefinitions(a.Passive, b.Passive, func() bool { return len(differingQueue(a, b)) == 0 })
 }
 
-func sameBinding(a, b Binding) overlap {
-	if a.Exchange == b.Exchange && a.Queue == b.Queue && a.ToExchange == b.ToExchange &&
-		a.RoutingKey == b.RoutingKey && len(differingKeys(normalTable(a.Arguments), normalTable(b.Arguments))) == 0 {
+func overlapOfBindings(a, b Binding) overlap {
+	if len(differingKeys(normalTable(a.Arguments), normalTable(b.Arguments))) == 0 {
 		return overlapKeepFirst
 	}
 	return overlapNone
 }
 
-func compareDefinitions(aPassive, bPassive, equal bool) overlap {
+func compareDefinitions(aPassive, bPassive bool, equal func() bool) overlap {
 	switch {
 	case bPassive:
 		return overlapKeepFirst
 	case aPassive:
 		return overlapKeepSecond
-	case equal:
+	case equal():
 		return overlapKeepFirst
 	}
 	return overlapNone
-}
-
-// Shared returns the part of t that does not belong to one session: every
-// exchange, every queue that is not [Queue.PerSession], and the bindings of
-// those. It is what reconnect declares on each new connection.
-func (t Topology) Shared() Topology {
-	owned := t.perSessionNames()
-	var s Topology
-	s.Exchanges = append(s.Exchanges, t.Exchanges...)
-	for _, q := range t.Queues {
-		if !q.PerSession() {
-			s.Queues = append(s.Queues, q)
-		}
-	}
-	for _, b := range t.Bindings {
-		if b.ToExchange != "" || !owned[b.Queue] {
-			s.Bindings = append(s.Bindings, b)
-		}
-	}
-	return s
-}
-
-// PerSession returns the part of t that a consumer's session declares on its own
-// channel: the queues that are [Queue.PerSession] and their bindings, with the
-// auto-delete exchanges that those bindings name, because the broker deletes
-// such an exchange along with its last binding.
-func (t Topology) PerSession() Topology {
-	owned := t.perSessionNames()
-	bound := make(map[string]bool)
-	var s Topology
-	for _, q := range t.Queues {
-		if q.PerSession() {
-			s.Queues = append(s.Queues, q)
-		}
-	}
-	for _, b := range t.Bindings {
-		if b.ToExchange == "" && owned[b.Queue] {
-			s.Bindings = append(s.Bindings, b)
-			bound[b.Exchange] = true
-		}
-	}
-	for _, e := range t.Exchanges {
-		if e.AutoDelete && bound[e.Name] {
-			s.Exchanges = append(s.Exchanges, e)
-		}
-	}
-	return s
-}
-
-func (t Topology) perSessionNames() map[string]bool {
-	names := make(map[string]bool)
-	for _, q := range t.Queues {
-		if q.PerSession() {
-			names[q.Name] = true
-		}
-	}
-	return names
 }
 
 // Queue returns the queue of that name and whether there is one.
@@ -169,17 +111,6 @@ func (t Topology) Exchange(name string) (Exchange, bool) {
 		}
 	}
 	return Exchange{}, false
-}
-
-// BindingsOf returns the bindings whose destination is the queue of that name.
-func (t Topology) BindingsOf(queue string) []Binding {
-	var bs []Binding
-	for _, b := range t.Bindings {
-		if b.ToExchange == "" && b.Queue == queue {
-			bs = append(bs, b)
-		}
-	}
-	return bs
 }
 
 // Covers reports whether err is the broker's 404 for an exchange or queue that t

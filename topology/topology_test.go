@@ -117,49 +117,22 @@ func TestMergeKeepsOneOfEachDefinition(t *testing.T) {
 	}
 }
 
-func TestSharedAndPerSessionSplitATopology(t *testing.T) {
+func TestQueuesThatDoNotOutliveASessionBelongToIt(t *testing.T) {
 	t.Parallel()
-	top := topology.Topology{
-		Exchanges: []topology.Exchange{{Name: "x"}, {Name: "gone with its last binding", AutoDelete: true}, {Name: "auto-delete elsewhere", AutoDelete: true}},
-		Queues: []topology.Queue{
-			{Name: "durable"},
-			{Name: "transient", Transient: true},
-			{Name: "exclusive", Exclusive: true},
-			{Name: "auto-delete", AutoDelete: true},
-			{Name: "used", Passive: true, AutoDelete: true},
-			{},
-		},
-		Bindings: []topology.Binding{
-			{Exchange: "x", Queue: "durable"},
-			{Exchange: "x", Queue: "exclusive"},
-			{Exchange: "gone with its last binding", Queue: "auto-delete"},
-			{Exchange: "x", ToExchange: "auto-delete elsewhere"},
-			{Exchange: "x", Queue: "not here"},
-			{Exchange: "x"},
-		},
-	}
-	shared, owned := top.Shared(), top.PerSession()
-	wantShared := topology.Topology{
-		Exchanges: top.Exchanges,
-		Queues:    []topology.Queue{top.Queues[0], top.Queues[1], top.Queues[4]},
-		Bindings:  []topology.Binding{top.Bindings[0], top.Bindings[3], top.Bindings[4]},
-	}
-	wantOwned := topology.Topology{
-		Exchanges: []topology.Exchange{top.Exchanges[1]},
-		Queues:    []topology.Queue{top.Queues[2], top.Queues[3], top.Queues[5]},
-		Bindings:  []topology.Binding{top.Bindings[1], top.Bindings[2], top.Bindings[5]},
-	}
-	if !reflect.DeepEqual(shared, wantShared) {
-		t.Errorf("shared is\n%+v, want\n%+v", shared, wantShared)
-	}
-	if !reflect.DeepEqual(owned, wantOwned) {
-		t.Errorf("per session is\n%+v, want\n%+v", owned, wantOwned)
-	}
-	if bs := top.BindingsOf("exclusive"); len(bs) != 1 || bs[0].Queue != "exclusive" {
-		t.Errorf("the bindings of exclusive are %v", bs)
-	}
-	if _, ok := top.Queue("nobody"); ok {
-		t.Error("found a queue that is not there")
+	for _, c := range []struct {
+		queue topology.Queue
+		want  bool
+	}{
+		{topology.Queue{Name: "durable"}, false},
+		{topology.Queue{Name: "transient", Transient: true}, false},
+		{topology.Queue{Name: "exclusive", Exclusive: true}, true},
+		{topology.Queue{Name: "auto-delete", AutoDelete: true}, true},
+		{topology.Queue{Name: "used", Passive: true, AutoDelete: true}, false},
+		{topology.Queue{}, true},
+	} {
+		if got := c.queue.PerSession(); got != c.want {
+			t.Errorf("%+v: %v, want %v", c.queue, got, c.want)
+		}
 	}
 }
 

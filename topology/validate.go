@@ -81,6 +81,7 @@ func (e Exchange) validate(f findings) {
 	if strings.HasPrefix(e.Name, "amq.") {
 		f.add("Name", `the prefix "amq." belongs to the broker, which refuses it`, "take another name, or set Passive to use what is there")
 	}
+	checkShortString(f, "Kind", string(e.Kind))
 	switch kind := e.DeclaredKind(); kind {
 	case KindDirect, KindFanout, KindTopic, KindHeaders:
 	default:
@@ -96,6 +97,7 @@ func (e Exchange) validate(f findings) {
 			f.add(argumentName(alternateExchangeArgument), problem, "")
 		}
 	}
+	checkName(f, "AlternateExchange", e.AlternateExchange)
 }
 
 // validateBinding looks at what is the same in a topology and in the bindings of
@@ -124,7 +126,10 @@ func (t Topology) validateBinding(f findings, b Binding) {
 			f.add(argumentName("x-match"), problem, "")
 		}
 	}
-	if q, ok := t.Queue(b.Queue); ok && kind == kindLocalRandom && q.DeclaredType() != Classic {
+	if kind != kindLocalRandom {
+		return
+	}
+	if q, ok := t.Queue(b.Queue); ok && q.DeclaredType() != Classic {
 		f.add("Queue", fmt.Sprintf("a %s exchange can be bound to classic queues only, and this one is a %s queue", kind, q.DeclaredType()), "set Type: topology.Classic, best with Exclusive")
 	}
 }

@@ -31,7 +31,7 @@ func (q Queue) validate(f findings) {
 	q.validateDelayedRetry(f)
 }
 
-// validateFlags knows what only classic queues can be (field guide R10).
+// validateFlags knows what only classic queues can be.
 func (q Queue) validateFlags(f findings) {
 	t := q.DeclaredType()
 	if t != Quorum && t != Stream {
@@ -117,8 +117,7 @@ func unlimitedHint(key string) string {
 	return ""
 }
 
-// validateDeadLetters knows which settings of dead-lettering need each other
-// (field guide R9).
+// validateDeadLetters knows which settings of dead-lettering need each other.
 func (q Queue) validateDeadLetters(f findings) {
 	if q.DeadLetterQueue != "" {
 		const hint = "DeadLetterQueue goes through the default exchange, use one or the other"
@@ -130,6 +129,7 @@ func (q Queue) validateDeadLetters(f findings) {
 		}
 		checkName(f, "DeadLetterQueue", q.DeadLetterQueue)
 	}
+	checkName(f, "DeadLetterExchange", q.DeadLetterExchange)
 	args := q.DeclareArguments()
 	_, named := args["x-dead-letter-exchange"]
 	if key, ok := args["x-dead-letter-routing-key"].(string); ok && q.DeadLetterQueue == "" {
@@ -152,7 +152,7 @@ func (q Queue) validateDeadLetters(f findings) {
 }
 
 // validateDelayedRetry reports the combinations that the broker takes and does
-// not delay by (field guide R5).
+// not delay by.
 func (q Queue) validateDelayedRetry(f findings) {
 	args := q.DeclareArguments()
 	kind, typed := args["x-delayed-retry-type"]

@@ -2,6 +2,7 @@ package topology_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -66,6 +67,7 @@ func TestValidateReportsFaultsOfQueues(t *testing.T) {
 		{"a name with a line break", topology.Queue{Name: "a\nb"}, []string{"Name: line break"}},
 		{"a name with a carriage return", topology.Queue{Name: "a\rb"}, []string{"Name: line break"}},
 		{"a name with the broker's prefix", topology.Queue{Name: "amq.mine"}, []string{"Name: belongs to the broker"}},
+		{"a dead-letter exchange with a line break", topology.Queue{Name: "q", DeadLetterExchange: "a\n"}, []string{"DeadLetterExchange: line break"}},
 		{"an unknown type", topology.Queue{Name: "q", Type: "bogus"}, []string{`Type: "bogus" is no queue type`}},
 
 		{"a transient quorum queue", topology.Queue{Name: "q", Type: topology.Quorum, Transient: true}, []string{"Transient: always durable"}},
@@ -197,6 +199,8 @@ func TestValidateReportsFaultsOfExchanges(t *testing.T) {
 		{"a broker's exchange that is transient", topology.Exchange{Name: "amq.direct", Transient: true}, []string{"Transient: is not what the broker declared"}},
 		{"a broker's exchange that is auto-delete", topology.Exchange{Name: "amq.direct", AutoDelete: true}, []string{"AutoDelete: is not what the broker declared"}},
 		{"a broker's exchange that is internal", topology.Exchange{Name: "amq.direct", Internal: true}, []string{"Internal: is not what the broker declared"}},
+		{"an alternate exchange that is too long", topology.Exchange{Name: "x", AlternateExchange: long}, []string{"AlternateExchange: 256 bytes"}},
+		{"a kind that is too long", topology.Exchange{Name: "x", Kind: topology.Kind("x-" + long)}, []string{"Kind: 258 bytes"}},
 		{"an unknown kind", topology.Exchange{Name: "x", Kind: "bogus"}, []string{`Kind: "bogus" is no kind of exchange`}},
 		{"a kind in capitals", topology.Exchange{Name: "x", Kind: "Direct"}, []string{`Kind: "Direct" is no kind of exchange`}},
 		{"an alternate exchange twice", topology.Exchange{Name: "x", AlternateExchange: "a", Arguments: amqp.Table{"alternate-exchange": "a"}}, []string{"AlternateExchange: is also set"}},
@@ -308,6 +312,8 @@ func TestValidateTakesWhatTheBrokerTakes(t *testing.T) {
 			{Name: "exclusive", Exclusive: true},
 			{Name: "transient", Transient: true},
 			{Name: "auto-delete", AutoDelete: true},
+			{Name: "leaders", Arguments: amqp.Table{"x-queue-leader-locator": "least-leaders"}},
+			{Name: "leader", Type: topology.Stream, Arguments: amqp.Table{"x-queue-leader-locator": "random"}},
 			{Name: "limit of 0", Arguments: amqp.Table{"x-delivery-limit": 0, "anything": amqp.Table{"a": []any{1, nil, "b"}}}},
 			{Name: strings.Repeat("x", 255)},
 			{Name: "ä \t*#"},
@@ -361,5 +367,22 @@ func TestValidateJoinsEveryFault(t *testing.T) {
 	var first *topology.Fault
 	if !errors.As(err, &first) || first.Entity != topology.EntityExchange {
 		t.Errorf("errors.As found %+v, want the first fault, of an exchange", first)
+	}
+}
+
+func TestValidateTakesThousandsOfQueuesAtOnce(t *testing.T) {
+	t.Parallel()
+	var top topology.Topology
+	for i := range 20_000 {
+		name := fmt.Sprint("q", i)
+		top.Queues = append(top.Queues, topology.Queue{Name: name})
+		top.Bindings = append(top.Bindings, topology.Binding{Exchange: "amq.topic", Queue: name, RoutingKey: name})
+	}
+	start := time.Now()
+	if err := top.Validate(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(start); took > 15*time.Second {
+		t.Errorf("took %v", took)
 	}
 }
