@@ -12,8 +12,10 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,6 +51,7 @@ var idleConnections = []goleak.Option{
 }
 
 func TestMain(m *testing.M) {
+	moreInParallel()
 	code := m.Run()
 	if shared.node != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
@@ -65,6 +68,18 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// moreInParallel has more tests run side by side than there are processors, unless
+// -parallel says how many: they mostly wait for a broker to start, to stop, or to
+// give up on somebody.
+func moreInParallel() {
+	flag.Parse()
+	asked := false
+	flag.Visit(func(f *flag.Flag) { asked = asked || f.Name == "test.parallel" })
+	if !asked {
+		_ = flag.Set("test.parallel", strconv.Itoa(2*runtime.GOMAXPROCS(0))) // a number it takes
+	}
 }
 
 // sharedNode returns the node that all tests of the package use side by side: no
