@@ -258,8 +258,9 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	}
 	s.queue = cfg.Queue
 	if cfg.Declare != nil {
+		own := cfg.Declare.For(s.ch.ServerVersion())
 		err := s.ch.Call(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
-			q, err := topology.DeclareQueue(ctx, raw, *cfg.Declare, cfg.Bindings...)
+			q, err := topology.DeclareQueue(ctx, raw, own, cfg.Bindings...)
 			s.queue = q.Name
 			return err
 		})

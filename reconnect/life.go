@@ -272,6 +272,7 @@ func (c *Channel) declare(ctx context.Context, t topology.Topology) error {
 		return err
 	}
 	t = topology.Topology{}.Merge(t) // as topology.Declare does: what is used passively is declared first if it is declared at all
+	t = t.For(c.ServerVersion())
 	var pieces []topology.Topology
 	for _, e := range t.Exchanges {
 		pieces = append(pieces, topology.Topology{Exchanges: []topology.Exchange{e}})

@@ -39,7 +39,8 @@ const (
 )
 
 // Unlimited is the DeliveryLimit of a queue that redelivers for ever. RabbitMQ
-// before 4.0 takes it for a limit of 0: there, leave DeliveryLimit unset.
+// before 4.0 takes it for a limit of 0, and drops every message that comes back:
+// there it must not be sent, see [Topology.For].
 const Unlimited = -1
 
 // DelayedRetryType is which requeued deliveries a quorum queue delays.
@@ -133,8 +134,8 @@ type Queue struct {
 
 	// DeliveryLimit is how many failed deliveries a message of a quorum queue
 	// survives; after the next one it is dead-lettered or dropped. Zero sends
-	// nothing: 20 since RabbitMQ 4.0, no limit before. Unlimited sends -1. (For a
-	// limit of 0 use Arguments.)
+	// nothing: 20 since RabbitMQ 4.0, no limit before. Unlimited sends -1, or nothing
+	// where [Queue.For] has seen to it. (For a limit of 0 use Arguments.)
 	DeliveryLimit int64
 
 	// MaxPriority makes a classic queue with that many priorities, 1 to 255.
