@@ -43,7 +43,7 @@ func TestEachVerdictHasItsCodeAndWhatIsNotConfirmedIsKept(t *testing.T) {
 			"no answer",
 			[]string{"--confirm-timeout", "100ms"},
 			func(*amqppeer.Method) {}, 5, "b",
-			[]string{"mqpub: line 2: unknown: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: 2 confirmed, 1 failed (1 unknown), 1 kept in "},
+			[]string{"mqpub: line 2: unknown: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: 2 confirmed, 1 failed (1 unknown), ", "1 kept in "},
 		},
 		{
 			"connection lost for too long",

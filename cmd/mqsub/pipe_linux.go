@@ -121,8 +121,13 @@ func (p *pipe) taken(ctx context.Context) error {
 		switch {
 		case err != nil:
 			return err
-		case gone:
+		case gone && p.socket:
 			return errReaderGone
+		case gone: // perhaps it has read the rest since we looked
+			if n, err = p.unread(); err == nil && n > 0 {
+				err = errReaderGone
+			}
+			return err
 		case n == 0:
 			return nil
 		case ctx.Err() != nil:
