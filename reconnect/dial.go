@@ -14,6 +14,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
+var errNoAnswerYet = errors.New("no answer yet")
+
 // dialRound tries every address once, in random order, those that failed in
 // the last round at the end, and returns the first connection made. It ends
 // early when the broker itself refused the login: the nodes of one cluster
@@ -33,6 +35,7 @@ func (l *link) dialRound(ctx context.Context) (*life, error) {
 	round := &DialError{}
 	for _, i := range order {
 		addr := l.pool.addrs[i]
+		l.try(round.Attempts, addr)
 		lf, err := l.dial(ctx, addr)
 		l.failed[i] = err != nil
 		if err == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,6 +24,7 @@ type link struct {
 	status  Status
 	life    *life         // present while Connected or Blocked
 	changed chan struct{} // closed and replaced with each change
+	trying  []Attempt     // of the present round: what failed, and last what is tried
 }
 
 func newLink(p *Pool, role Role) *link {
@@ -247,9 +249,29 @@ func (l *link) ready(ctx context.Context) (*life, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
+			if status.Cause == nil {
+				status.Cause = l.underway()
+			}
 			return nil, waitError(ctx, l.role, status)
 		}
 	}
+}
+
+// try notes that addr is tried after others that failed in this round.
+func (l *link) try(failed []Attempt, addr *address) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trying = append(slices.Clone(failed), Attempt{Address: addr.String(), Err: errNoAnswerYet})
+}
+
+// underway is how far the present round has come, or nil.
+func (l *link) underway() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.trying) == 0 {
+		return nil
+	}
+	return &DialError{Attempts: l.trying}
 }
 
 // waitError is what a caller gets whose ctx ended while it waited for a

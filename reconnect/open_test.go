@@ -160,7 +160,7 @@ func TestOpenNamesEachAddressAndWhyItFailed(t *testing.T) {
 	}
 }
 
-func TestOpenWhoseCtxEndsInItsFirstRoundReturnsTheCtxError(t *testing.T) {
+func TestOpenWhoseCtxEndsInItsFirstRoundSaysSoAndWhatItTried(t *testing.T) {
 	t.Parallel()
 	accepted := make(chan struct{})
 	p := reconnect.NewPeer(t, func(_ int, c *reconnect.PeerConn) {
@@ -172,6 +172,10 @@ func TestOpenWhoseCtxEndsInItsFirstRoundReturnsTheCtxError(t *testing.T) {
 	_, err := reconnect.Open(ctx, config(newLog(), p.URL()))
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+	var de *reconnect.DialError
+	if !errors.As(err, &de) || len(de.Attempts) != 1 || !strings.Contains(p.URL(), de.Attempts[0].Address) {
+		t.Errorf("%v: want the address that was tried", err)
 	}
 }
 
