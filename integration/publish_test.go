@@ -15,6 +15,22 @@ import (
 	"github.com/mqkit/mqkit/topology"
 )
 
+// lateness is how long after a bystander that waits for ctx alone f returned; 0 if
+// it came first. On a busy machine the bystander is late as well.
+func lateness(ctx context.Context, f func()) time.Duration {
+	bystander := make(chan time.Time, 1)
+	go func() {
+		<-ctx.Done()
+		bystander <- time.Now()
+	}()
+	f()
+	returned := time.Now()
+	if ctx.Err() == nil {
+		return 0
+	}
+	return max(0, returned.Sub(<-bystander))
+}
+
 func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)
@@ -28,19 +44,18 @@ func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
 	// Sixteen publish until the alarm holds them, and then each within a deadline.
 	const goroutines, timeout, slack = 16, 300 * time.Millisecond, 200 * time.Millisecond
 	var held, confirmed atomic.Int64
-	var worst atomic.Int64
+	var worst atomic.Int64 // lateness
 	var wg sync.WaitGroup
 	for range goroutines {
 		wg.Go(func() {
 			for range 5 {
 				ctx, cancel := context.WithTimeout(t.Context(), timeout)
-				begin := time.Now()
-				err := p.Publish(ctx, producer.Text("during").ToQueue(queue))
-				took := time.Since(begin)
+				var err error
+				late := lateness(ctx, func() { err = p.Publish(ctx, producer.Text("during").ToQueue(queue)) })
 				cancel()
 				for {
 					w := worst.Load()
-					if int64(took) <= w || worst.CompareAndSwap(w, int64(took)) {
+					if int64(late) <= w || worst.CompareAndSwap(w, int64(late)) {
 						break
 					}
 				}
@@ -60,10 +75,10 @@ func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
 	if held.Load() == 0 {
 		t.Fatal("the alarm held nobody")
 	}
-	if d := time.Duration(worst.Load()); d > timeout+slack {
-		t.Errorf("a publish with a ctx of %v returned after %v", timeout, d)
+	if d := time.Duration(worst.Load()); d > slack {
+		t.Errorf("a publish returned %v after the end of its ctx", d)
 	}
-	t.Logf("held %d, confirmed %d, slowest return %v", held.Load(), confirmed.Load(), time.Duration(worst.Load()))
+	t.Logf("held %d, confirmed %d, at most %v after the end of the ctx", held.Load(), confirmed.Load(), time.Duration(worst.Load()))
 
 	// A producer with work on its hands closes within its ctx.
 	stuck, err := second.PublishAsync(t.Context(), producer.Text("stuck").ToQueue(queue))
@@ -71,11 +86,10 @@ func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	begin := time.Now()
-	err = second.Close(ctx)
+	late := lateness(ctx, func() { err = second.Close(ctx) })
 	cancel()
-	if took := time.Since(begin); took > timeout+slack {
-		t.Errorf("Close with a ctx of %v returned after %v", timeout, took)
+	if late > slack {
+		t.Errorf("Close returned %v after the end of its ctx", late)
 	}
 	var left *producer.UnresolvedError
 	if !errors.As(err, &left) || left.NotSent+left.Unknown != 1 {
@@ -114,10 +128,9 @@ func TestPoolClosesWithinItsContextDuringAnAlarm(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	begin := time.Now()
-	err := pool.Close(ctx)
-	if took := time.Since(begin); took > 800*time.Millisecond {
-		t.Errorf("Close with a ctx of 300ms returned after %v", took)
+	var err error
+	if late := lateness(ctx, func() { err = pool.Close(ctx) }); late > 500*time.Millisecond {
+		t.Errorf("Close returned %v after the end of its ctx", late)
 	}
 	t.Logf("close: %v; last message: %v", err, last.Err())
 	if !isDone(last.Done()) {
