@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -110,6 +111,15 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		}
 	}
 	cfg.Bindings = slices.Clone(cfg.Bindings)
+	if err := cfg.Arguments.Validate(); err != nil {
+		fault("Arguments: %w: use int64 or a string", err)
+	}
+	cfg.Arguments = maps.Clone(cfg.Arguments)
+	for k, v := range cfg.Arguments {
+		if i, ok := v.(int); ok {
+			cfg.Arguments[k] = int64(i) // the driver sends an int as 32 bits and drops the rest
+		}
+	}
 	if cfg.Workers < 0 {
 		fault("Workers is %d: must not be negative", cfg.Workers)
 	}

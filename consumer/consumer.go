@@ -31,6 +31,9 @@ var ErrRunning = errors.New("the consumer runs already")
 
 // New checks cfg. Nothing is consumed before Run.
 func New(pool *reconnect.Pool, cfg Config) (*Consumer, error) {
+	if pool == nil {
+		return nil, errors.New("a consumer needs a pool: see reconnect.Open")
+	}
 	cfg, err := cfg.withDefaults(pool)
 	if err != nil {
 		return nil, err
@@ -90,7 +93,7 @@ func (c *Consumer) Run(ctx context.Context, h Handler) error {
 		deadLetters: c.deadLetters(),
 		running:     true,
 		since:       time.Now(),
-		cause:       errors.New("not subscribed yet"),
+		cause:       errors.New("the broker has not answered the subscription yet"),
 	}
 	c.mu.Lock()
 	if c.run != nil && c.run.isRunning() {

@@ -33,9 +33,10 @@ type Config struct {
 	// ConfirmTimeout is how long a message that was sent may wait for its verdict
 	// on a connection that is neither lost nor blocked. Then its channel is given up,
 	// and what has no verdict is sent again on another: a broker that lost sight of
-	// a message would never confirm it (see docs/guarantees.md). The time is doubled, up
-	// to 16 times, as long as that brings no verdict. A broker that was only slow
-	// then has duplicates. Defaults to 30 s; negative means to wait for ever.
+	// a message would never confirm it (see docs/guarantees.md). A message that waits
+	// in vain waits twice as long the next time, up to an hour. A broker that was only
+	// slow has duplicates then. At least 10 ms. Defaults to 30 s; negative means to
+	// wait for ever.
 	ConfirmTimeout time.Duration
 
 	// Logger gets sessions that ended at Warn. Defaults to the pool's.
@@ -62,11 +63,14 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	if cfg.MaxInFlight > mostInFlight {
 		faults = append(faults, fmt.Errorf("MaxInFlight is %d: at most %d, a returned message must find room at once for each", cfg.MaxInFlight, mostInFlight))
 	}
-	if len(faults) > 0 {
-		return cfg, fmt.Errorf("invalid producer configuration: %w", errors.Join(faults...))
-	}
 	if cfg.ConfirmTimeout == 0 {
 		cfg.ConfirmTimeout = defaultConfirmTimeout
+	}
+	if cfg.ConfirmTimeout > 0 && cfg.ConfirmTimeout < leastConfirmTimeout {
+		faults = append(faults, fmt.Errorf("ConfirmTimeout is %v: at least %v, or every message is sent again and again", cfg.ConfirmTimeout, leastConfirmTimeout))
+	}
+	if len(faults) > 0 {
+		return cfg, fmt.Errorf("invalid producer configuration: %w", errors.Join(faults...))
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = pool.Logger()

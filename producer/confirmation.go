@@ -37,6 +37,7 @@ type Confirmation struct {
 	maybeStored bool // a session was lost after bytes of it may have left
 	suspect     bool // one of those a channel exception may have been about
 	sendings    int
+	inVain      int           // sessions that were given up for an overdue confirm while it was in flight
 	admitted    chan struct{} // closed when it is taken in; nil if it need not wait
 
 	// Of the present session, guarded by p.mu.

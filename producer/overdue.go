@@ -7,35 +7,24 @@ import (
 	"time"
 )
 
-// mostDoublings bounds how much longer than ConfirmTimeout a session waits after
-// sessions that were given up in vain.
-const mostDoublings = 4
+const (
+	// leastConfirmTimeout keeps a wrong unit from sending everything again and again.
+	leastConfirmTimeout = 10 * time.Millisecond
+
+	// longestConfirmTimeout is where doubling ends.
+	longestConfirmTimeout = time.Hour
+)
 
 var errOverdue = errors.New("a confirm is overdue")
-
-// overdue is how often sessions were given up for an overdue confirm since a
-// message last got its verdict.
-type overdue struct{ inVain int }
-
-func (o *overdue) note(gaveUp, progress bool) {
-	switch {
-	case progress:
-		o.inVain = 0
-	case gaveUp:
-		o.inVain = min(o.inVain+1, mostDoublings)
-	}
-}
 
 // watch gives the session up when the same message has been the oldest in flight
 // for too long. It looks four times in that time, so that sending costs nothing.
 func (s *session) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
-	s.p.mu.Lock()
-	limit := s.p.cfg.ConfirmTimeout << s.p.overdue.inVain
-	s.p.mu.Unlock()
-	if limit < 0 {
+	base := s.p.cfg.ConfirmTimeout
+	if base < 0 {
 		return
 	}
-	ticker := time.NewTicker(max(limit/4, time.Millisecond))
+	ticker := time.NewTicker(base / 4)
 	defer ticker.Stop()
 	var oldest *Confirmation
 	var since time.Time
@@ -46,7 +35,7 @@ func (s *session) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			return
 		}
 		now := time.Now()
-		c := s.oldest()
+		c, inVain := s.oldest()
 		if blocked, _ := s.ch.Blocked(); blocked {
 			c = nil
 		}
@@ -54,21 +43,34 @@ func (s *session) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			oldest, since = c, now
 			continue
 		}
-		if now.Sub(since) >= limit {
+		if limit := patience(base, inVain); now.Sub(since) >= limit {
+			s.ch.Abandon() // it may never answer
 			giveUp(fmt.Errorf("%w: none for message %s within %v of its sending", errOverdue, c.pub.MessageId, limit))
 			return
 		}
 	}
 }
 
-// oldest returns what was sent first of what has no verdict.
-func (s *session) oldest() *Confirmation {
+// patience is how long a message waits for its confirm that was sent in vain so many
+// times: twice as long each time, so that a broker that is slow, or a queue without
+// a majority, is not flooded with copies.
+func patience(base time.Duration, inVain int) time.Duration {
+	limit := base
+	for ; inVain > 0 && limit < longestConfirmTimeout; inVain-- {
+		limit *= 2
+	}
+	return limit
+}
+
+// oldest returns what was sent first of what has no verdict, and how many sessions
+// were given up for it or while it was in flight.
+func (s *session) oldest() (*Confirmation, int) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	for _, c := range s.window.entries() {
 		if c != nil {
-			return c
+			return c, c.inVain
 		}
 	}
-	return nil
+	return nil, 0
 }

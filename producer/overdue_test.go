@@ -1,25 +1,27 @@
 package producer
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
-func TestPatienceWithConfirmsGrowsWhileNoneComes(t *testing.T) {
+func TestPatienceDoublesUpToAnHour(t *testing.T) {
 	t.Parallel()
-	var o overdue
-	for i, step := range []struct {
-		gaveUp, progress bool
-		inVain           int
+	for _, c := range []struct {
+		base   time.Duration
+		inVain int
+		want   time.Duration
 	}{
-		{true, true, 0}, // some were confirmed, the oldest was not
-		{true, false, 1},
-		{true, false, 2},
-		{false, false, 2}, // lost before anything could be confirmed
-		{true, false, 3},
-		{true, false, 4},
-		{true, false, 4},
-		{false, true, 0},
+		{30 * time.Second, 0, 30 * time.Second},
+		{30 * time.Second, 1, time.Minute},
+		{30 * time.Second, 4, 8 * time.Minute},
+		{30 * time.Second, 7, 64 * time.Minute},
+		{30 * time.Second, 1000, 64 * time.Minute},
+		{2 * time.Hour, 3, 2 * time.Hour},
+		{leastConfirmTimeout, 1000, 87*time.Minute + 22880*time.Millisecond},
 	} {
-		if o.note(step.gaveUp, step.progress); o.inVain != step.inVain {
-			t.Fatalf("step %d: %d in vain, want %d", i, o.inVain, step.inVain)
+		if got := patience(c.base, c.inVain); got != c.want {
+			t.Errorf("%v, %d times in vain: %v, want %v", c.base, c.inVain, got, c.want)
 		}
 	}
 }

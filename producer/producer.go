@@ -2,6 +2,7 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -34,14 +35,16 @@ type Producer struct {
 	inFlight int             // messages that hold a place in the bound
 	bytes    int
 	session  *session // the present one
-	overdue  overdue
-	over     error // why nothing is accepted any more
-	stopped  bool  // Close has begun
+	over     error    // why nothing is accepted any more
+	stopped  bool     // Close has begun
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with
 // the pool.
 func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
+	if pool == nil {
+		return nil, errors.New("a producer needs a pool: see reconnect.Open")
+	}
 	cfg, err := cfg.withDefaults(pool)
 	if err != nil {
 		return nil, err

@@ -221,7 +221,7 @@ func (s *session) end(cause error) error {
 	if s.sweep != nil {
 		s.sweep.Stop()
 	}
-	p.overdue.note(errors.Is(cause, errOverdue), s.progress)
+	overdue := errors.Is(cause, errOverdue)
 	lost := s.window.entries()
 	exception := s.exception()
 	suspects := 0
@@ -247,6 +247,9 @@ func (s *session) end(cause error) error {
 		}
 		if !final || c.mark < offered {
 			c.maybeStored = true
+		}
+		if overdue {
+			c.inVain++
 		}
 		if c.told { // given up by its caller: not written again
 			p.settleLocked(c)

@@ -195,9 +195,11 @@ func TestAckOutOfOrderJustBeforeTheCutCounts(t *testing.T) {
 }
 
 // TestMessagesWhoseConfirmIsOverdueAreSentAgain: a broker may lose sight of them.
+// It may not answer the close of that channel either, which has to cost nobody the
+// connection.
 func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond})
+	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond}, func(p *amqppeer.Peer) { p.Hold("channel.close") })
 	cs := f.publish("1", "2", "3")
 	first := f.arrive("1", "2", "3")
 	first[1].Conn.Send(first[1].Ack(2, false))
@@ -210,6 +212,31 @@ func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
 	last[0].Conn.Send(last[0].Ack(2, true))
 	f.verdict(cs[0], producer.Confirmed)
 	f.verdict(cs[2], producer.Confirmed)
+	if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+// TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed: each waits twice
+// as long the next time.
+func TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed(t *testing.T) {
+	t.Parallel()
+	const timeout = 40 * time.Millisecond
+	f := newFixture(t, producer.Config{ConfirmTimeout: timeout}, func(p *amqppeer.Peer) {
+		p.OnPublish(func(m *amqppeer.Method) {
+			if m.Body != "stuck" {
+				m.Conn.Send(m.Ack(m.Number, false))
+			}
+		})
+	})
+	f.publish("stuck")
+	for began := time.Now(); time.Since(began) < 20*timeout; {
+		f.verdict(f.publish("healthy")[0], producer.Confirmed)
+	}
+	// Sent again after 1, 3, 7 and 15 timeouts, or later.
+	if n := f.Stats().Republished; n < 2 || n > 4+4 { // healthy ones that were on their way, too
+		t.Errorf("%d messages were sent again", n)
+	}
 }
 
 // TestNoConfirmIsOverdueWhileTheConnectionIsBlocked: the broker then reads nothing.

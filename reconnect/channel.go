@@ -29,7 +29,8 @@ type Channel struct {
 	closed  bool // by us
 	removes []func()
 
-	alone atomic.Bool // it ended, but its connection did not
+	abandoned atomic.Bool
+	alone     atomic.Bool // it ended, but its connection did not
 }
 
 // channel opens a channel. A half-opened one is closed when its answer comes.
@@ -212,6 +213,14 @@ func (c *Channel) close(ctx context.Context) error {
 	if again || c.raw.IsClosed() {
 		return nil
 	}
+	if c.abandoned.Load() {
+		c.life.link.pool.begin(func() {
+			c.turn <- struct{}{}
+			_ = c.raw.Close() // ends with the connection, if no answer comes
+			<-c.turn
+		})
+		return nil
+	}
 	closed := make(chan error, 1)
 	if !c.life.link.pool.begin(func() {
 		c.turn <- struct{}{} // the guard sees to it that every turn ends
@@ -229,6 +238,10 @@ func (c *Channel) close(ctx context.Context) error {
 		return fmt.Errorf("close channel: %w", context.Cause(ctx))
 	}
 }
+
+// Abandon has the channel closed without anybody waiting for the answer, which may
+// not come: the connection, which others use as well, is then not given up for it.
+func (c *Channel) Abandon() { c.abandoned.Store(true) }
 
 // Close ends the channel and waits, as long as ctx allows, for the broker's
 // word that it has: acks written before are then known to it.

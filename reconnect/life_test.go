@@ -120,6 +120,32 @@ func TestAnAnswerThatDoesNotComeWithinRPCTimeoutCostsTheConnection(t *testing.T)
 	})
 }
 
+// TestAnAbandonedChannelWhoseCloseIsNotAnsweredCostsNobodyTheConnection: others use it.
+func TestAnAbandonedChannelWhoseCloseIsNotAnsweredCostsNobodyTheConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		stop := make(chan struct{})
+		lf := newTestLife(t, Config{Heartbeat: time.Minute, RPCTimeout: 20 * time.Second}, func(c *PeerConn) {
+			go beat(c, stop)
+			c.Serve(func(f Frame) bool { return f.Method() == MChanClose })
+		})
+		defer close(stop)
+		ch := mustChannel(t, lf)
+		ch.Abandon()
+		began := time.Now()
+		if err := ch.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		wantAfter(t, began, 0)
+		after(time.Minute)
+		if lf.isOver() {
+			t.Errorf("the connection is over: %+v", lf.link.read())
+		}
+		if err := mustChannel(t, lf).Call(t.Context(), "declare q", declareQ); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // beat keeps the connection alive while a test lets much time pass.
 func beat(c *PeerConn, stop <-chan struct{}) {
 	for {

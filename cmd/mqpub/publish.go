@@ -51,11 +51,11 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 		_ = failed.close()
 		return cli.CodeOf(err), nil
 	}
-	p, err := producer.New(pool, producer.Config{
-		MaxInFlight:    o.inFlight,
-		ConfirmTimeout: o.confirmTimeout / 3, // twice another channel may get it confirmed
-		Logger:         talk.Logger(),
-	})
+	producing := producer.Config{MaxInFlight: o.inFlight, Logger: talk.Logger()}
+	if o.confirmTimeout > 0 {
+		producing.ConfirmTimeout = max(o.confirmTimeout/3, time.Second) // another channel may get it confirmed
+	}
+	p, err := producer.New(pool, producing)
 	if err != nil {
 		pool.CloseNow()
 		return 0, err

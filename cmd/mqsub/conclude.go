@@ -50,8 +50,11 @@ func (j *job) ending(err error) (code int, line string) {
 		return cli.ExitLost, lost.Error() + short
 	case errors.As(cause, &unsubscribed):
 		code := cli.ExitTopology
-		if bounded && unsubscribed.ever {
+		switch {
+		case bounded && unsubscribed.ever:
 			code = cli.ExitShort
+		case !unsubscribed.ever && cli.CodeOf(unsubscribed.cause) == cli.ExitFailure: // no answer at all
+			code = cli.ExitUnreachable
 		}
 		return code, unsubscribed.Error() + short
 	case output != nil && !output.isReaders():

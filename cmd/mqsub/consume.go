@@ -105,6 +105,8 @@ type job struct {
 	writing atomic.Bool  // handle runs
 	active  atomic.Int64 // when it last returned, Unix nanoseconds
 
+	draining atomic.Int64 // since when the run is to end, Unix nanoseconds; 0 before
+
 	mu     sync.Mutex // guards what follows
 	tally  tally
 	broken *outputError // the first, after which nothing more is written
@@ -142,12 +144,28 @@ func (j *job) all() int {
 	case <-j.hard.Done():
 		j.pool.CloseNow()
 		err = context.Cause(j.hard)
+	case <-j.never(): // there is nothing to drain
+		j.pool.CloseNow()
+		err = context.Cause(j.work)
 	}
 	stopWatching()
 	close(ended)
 	watchers.Wait()
 	j.close()
 	return j.conclude(err)
+}
+
+// never returns a channel that is closed when work ended because there was no
+// subscription in time.
+func (j *job) never() <-chan struct{} {
+	ch := make(chan struct{})
+	context.AfterFunc(j.work, func() {
+		var u *unsubscribedError
+		if errors.As(context.Cause(j.work), &u) && !u.ever {
+			close(ch)
+		}
+	})
+	return ch
 }
 
 // handle writes one message and acks it.
@@ -272,6 +290,7 @@ func (j *job) boundWriting(ended <-chan struct{}, giveUp context.CancelCauseFunc
 		return
 	case <-j.work.Done():
 	}
+	j.draining.Store(time.Now().UnixNano())
 	timer := time.NewTimer(j.options.shutdownTimeout)
 	defer timer.Stop()
 	select {
@@ -285,7 +304,8 @@ func (j *job) boundWriting(ended <-chan struct{}, giveUp context.CancelCauseFunc
 
 // close hangs up, politely if there is time for it.
 func (j *job) close() {
-	ctx, cancel := context.WithTimeout(j.hard, max(j.options.shutdownTimeout, time.Second))
+	left := j.options.shutdownTimeout - time.Since(time.Unix(0, j.draining.Load()))
+	ctx, cancel := context.WithTimeout(j.hard, max(left, time.Second))
 	defer cancel()
 	if up, _ := j.outage.Up(); !up {
 		cancel()

@@ -177,6 +177,19 @@ func TestWhatWasWrittenOnALostConnectionDoesNotCount(t *testing.T) {
 	}
 }
 
+// TestASubscriptionThatIsNotAnsweredEndsTheRunInTime: nothing has come, so there is
+// nothing to wait for afterwards.
+func TestASubscriptionThatIsNotAnsweredEndsTheRunInTime(t *testing.T) {
+	t.Parallel()
+	r := start(t, "4.3.0", io.Discard, "--connect-timeout", "300ms", "--shutdown-timeout", "1h")
+	r.peer.Hold("basic.qos")
+	<-r.ended
+	const line = "mqsub: no subscription within 300ms (--connect-timeout): the broker has not answered the subscription yet\n"
+	if r.code != 4 || !strings.HasPrefix(r.stderr.String(), line) {
+		t.Errorf("exit %d, said\n%swant 4 and %s", r.code, &r.stderr, line)
+	}
+}
+
 func TestALostConnectionIsNoDeletedQueue(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"--retry", "0"}, {"--retry", "0", "-n", "5"}} {

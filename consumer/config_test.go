@@ -1,0 +1,53 @@
+package consumer
+
+import (
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/topology"
+)
+
+func TestConfigNamesEveryFault(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		claim string
+		cfg   Config
+		fault string
+	}{
+		{"no queue", Config{}, "the queue is missing"},
+		{"bindings of nothing", Config{Queue: "q", Bindings: []topology.Binding{{Exchange: "x"}}}, "Bindings belong to the queue in Declare"},
+		{"two queues", Config{Queue: "q", Declare: &topology.Queue{Name: "p"}}, `Queue is "q" and Declare "p"`},
+		{"a queue with a fault", Config{Declare: &topology.Queue{Name: "amq.q"}}, "Declare: "},
+		{"negative workers", Config{Queue: "q", Workers: -1}, "Workers is -1"},
+		{"negative prefetch", Config{Queue: "q", Prefetch: -2}, "Prefetch is -2"},
+		{"too large a prefetch", Config{Queue: "q", Prefetch: 65536}, "Prefetch is 65536"},
+		{"a negative interval", Config{Queue: "q", FlushInterval: -1}, "FlushInterval is -1ns"},
+		{"a negative timeout", Config{Queue: "q", DrainTimeout: -time.Second}, "DrainTimeout is -1s"},
+		{"an argument without a sign", Config{Queue: "q", Arguments: amqp.Table{"x": uint64(1)}}, "use int64 or a string"},
+	} {
+		c.cfg.Logger = slog.New(slog.DiscardHandler)
+		if _, err := c.cfg.withDefaults(nil); err == nil || !strings.Contains(err.Error(), c.fault) {
+			t.Errorf("%s: %v, want %q", c.claim, err, c.fault)
+		}
+	}
+}
+
+func TestConfigKeepsTheCallersArguments(t *testing.T) {
+	t.Parallel()
+	const large = 1 << 30
+	args := amqp.Table{"x-stream-offset": large, "s": "t"}
+	cfg, err := Config{Queue: "q", Arguments: args, Logger: slog.New(slog.DiscardHandler)}.withDefaults(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.Arguments["x-stream-offset"] != int64(large) || cfg.Arguments["s"] != "t" {
+		t.Errorf("sent would be %v", cfg.Arguments)
+	}
+	if args["x-stream-offset"] != large {
+		t.Errorf("the caller's became %v", args)
+	}
+}
