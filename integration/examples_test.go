@@ -592,16 +592,17 @@ var given = regexp.MustCompile(`\((\d+) republished, (\d+) given out again\)`)
 
 func testQuickstartSurvivesAKill(t *testing.T, e examples) {
 	node := ownNode(t)
-	const n = 10_000
+	const n = 20_000
 	p := e.start(t, node.URL(), "quickstart", "-n", strconv.Itoa(n), "-rate", "2000")
-	p.awaitText(t, p.stderr, " of 10000 (") // a first line of progress: it is under way
+	p.awaitText(t, p.stderr, " of 20000 (") // a first line of progress: it is under way
+	settled(t, node)
 	if err := node.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for _, role := range []string{"publishing", "consuming"} { // it was noticed
 		p.awaitText(t, p.stderr, role+" connection connected -> waiting")
 	}
-	if strings.Contains(p.stderr.String(), "confirmed 10000 of 10000") {
+	if strings.Contains(p.stderr.String(), "confirmed 20000 of 20000") {
 		t.Fatal("it was done before the kill")
 	}
 	if err := node.Start(t.Context()); err != nil {
