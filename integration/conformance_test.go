@@ -1,0 +1,23 @@
+package integration_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/mqkit/mqkit/internal/conformance"
+)
+
+// What mqtest is held to is what RabbitMQ does, and still does.
+func TestConformance(t *testing.T) {
+	node := sharedNode(t)
+	conformance.Run(t, node.URL(), conformance.Series(node.Version()))
+}
+
+func TestConformanceWithAHandOnTheBroker(t *testing.T) {
+	node := ownNode(t)
+	hand := conformance.Rabbitmqctl(func(ctx context.Context, args ...string) error {
+		_, err := node.Ctl(ctx, args...)
+		return err
+	})
+	conformance.RunWithHand(t, node.URL(), conformance.Series(node.Version()), hand)
+}

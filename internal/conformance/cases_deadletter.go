@@ -1,0 +1,358 @@
+package conformance
+
+var deadLetterCases = []Case{
+	{"deadletter/rejected", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		ch.Put("", q, Msg{Body: []byte("a"), MessageId: "m1", Headers: Table{"mine": "kept"}})
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+		ch.Put("", q, M("b"))
+		ch.Nack(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/rejected-by-quorum", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Quorum("q", args)
+		ch.Put("", q, Msg{Body: []byte("a"), MessageId: "m1", Headers: Table{"mine": "kept"}})
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/keeps-the-key-without-one-of-its-own", func(s *Script) {
+		ch := s.Channel()
+		dlx := ch.OwnExchange("dlx", "topic", nil)
+		x := ch.OwnExchange("x", "topic", nil)
+		dead := ch.Own("dead", nil)
+		q := ch.Own("q", Table{"x-dead-letter-exchange": dlx})
+		ch.Bind(q, "#", x, nil)
+		ch.Bind(dead, "a.#", dlx, nil)
+		ch.Put(x, "a.b", M("a"))
+		ch.Put(x, "b.b", M("lost"))
+		ch.Nack(ch.Get(q, ""), "")
+		ch.Nack(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+		ch.Count(dead, 0)
+	}},
+	{"deadletter/multiple-in-order", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		ch.PutAll(q, "a", "b", "c")
+		for range 3 {
+			ch.Get(q, "")
+		}
+		ch.Nack(3, "multiple")
+		ch.Count(dead, 3)
+		ch.Holds(dead)
+	}},
+	{"deadletter/exchange-missing", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-dead-letter-exchange": s.Name("nosuch")})
+		ch.Put("", q, M("lost"))
+		ch.Nack(ch.Get(q, ""), "")
+		ch.Look(q)
+	}},
+	{"deadletter/counts-by-queue-and-reason", func(s *Script) {
+		ch := s.Channel()
+		q, r := s.QueueName("q"), s.QueueName("r")
+		ch.Own("q", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": r})
+		ch.Own("r", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q, "x-message-ttl": int32(50)})
+		ch.Put("", q, M("a"))
+		for range 3 {
+			ch.Reject(ch.Arrives(q, ""), "")
+		}
+		ch.Arrives(q, "no-ack")
+	}},
+	{"deadletter/latest-first", func(s *Script) {
+		ch := s.Channel()
+		third := ch.Own("third", nil)
+		second := ch.Own("second", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": third})
+		first := ch.Own("first", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": second, "x-message-ttl": int32(50)})
+		ch.Put("", first, M("a"))
+		ch.Reject(ch.Arrives(second, ""), "")
+		ch.Arrives(third, "no-ack")
+	}},
+	{"deadletter/circle-without-a-reject-ends", func(s *Script) {
+		ch := s.Channel()
+		q := s.QueueName("q")
+		ch.Own("q", Table{"x-dead-letter-exchange": "", "x-message-ttl": int32(50)})
+		clock, args := ch.graveyard(Table{"x-message-ttl": int32(1000)})
+		ch.Put("", q, M("a"))
+		ch.Put("", ch.Own("clock", args), M("tick"))
+		ch.Arrives(clock, "no-ack")
+		ch.Look(q)
+	}},
+	{"deadletter/to-itself-by-reject", func(s *Script) {
+		ch := s.Channel()
+		q := s.QueueName("q")
+		ch.Own("q", Table{"x-dead-letter-exchange": ""})
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Arrives(q, ""), "")
+		ch.Reject(ch.Arrives(q, ""), "")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"deadletter/x-death-of-a-client", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		mine := Table{"count": int64(7), "exchange": "", "queue": q, "reason": "rejected", "routing-keys": []any{q}}
+		ch.Put("", q, H("a", Table{"x-death": []any{mine}}))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/published-again-by-the-client", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "")
+		for range ch.s.polls() {
+			if d, ok, _ := ch.amqp.Get(dead, true); ok {
+				ch.Put("", q, H("again", d.Headers))
+				break
+			}
+		}
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/cc-of-the-message", func(s *Script) {
+		ch := s.Channel()
+		x, dlx := ch.OwnExchange("x", "direct", nil), ch.OwnExchange("dlx", "fanout", nil)
+		q, dead := ch.Own("q", Table{"x-dead-letter-exchange": dlx}), ch.Own("dead", nil)
+		ch.Bind(q, "a", x, nil)
+		ch.Bind(dead, "", dlx, nil)
+		ch.Put(x, "a", H("a", Table{"CC": []any{"b"}, "BCC": []any{"c"}}))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/cc-when-the-key-is-replaced", func(s *Script) {
+		ch := s.Channel()
+		x := ch.OwnExchange("x", "direct", nil)
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		ch.Bind(q, "a", x, nil)
+		ch.Put(x, "a", H("a", Table{"CC": []any{"b"}}))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/purge-and-delete-do-not", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		ch.PutAll(q, "a", "b")
+		ch.Purge(q)
+		ch.Put("", q, M("c"))
+		ch.DeleteQueue(q, "")
+		ch.Look(dead)
+	}},
+	{"deadletter/at-least-once", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"})
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/transient-and-persistent", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Own("q", args)
+		ch.Put("", q, Msg{Body: []byte("a"), DeliveryMode: 1})
+		ch.Put("", q, Msg{Body: []byte("b"), DeliveryMode: 2, Priority: 5})
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Count(dead, 2)
+		ch.Drain(dead)
+	}},
+}
+
+var deliveryLimitCases = []Case{
+	{"deliverylimit/rejects-count", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-delivery-limit": int32(2)})
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		for range 3 {
+			ch.Reject(ch.Arrives(q, ""), "requeue")
+		}
+		ch.Arrives(dead, "no-ack")
+		ch.Count(q, 0)
+	}},
+	{"deliverylimit/nacks-do-not-count", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-delivery-limit": int32(2)})
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		for range 3 {
+			ch.Nack(ch.Arrives(q, ""), "requeue")
+		}
+		// By 4.3's rules it is still there, by older ones it is dead.
+		ch.ArrivesIn([]string{q, dead})
+	}},
+	{"deliverylimit/closed-channels-count", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-delivery-limit": int32(1)})
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		for range 2 {
+			other := s.Channel()
+			other.Consume(q, "t", "", nil)
+			other.Receive("t", 1)
+			other.Close()
+		}
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deliverylimit/recover", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delivery-limit": int32(5)})
+		ch.Put("", q, M("a"))
+		ch.Consume(q, "t", "", nil)
+		ch.Receive("t", 1)
+		ch.Recover(true)
+		ch.Receive("t", 1)
+	}},
+	{"deliverylimit/twenty-by-default", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		ch.Qos(1, 0, "")
+		lines := len(s.lines)
+		ch.Consume(q, "t", "", nil)
+		for range 21 {
+			ch.Reject(ch.Receive("t", 1)[0], "requeue")
+		}
+		s.lines = s.lines[:lines]
+		ch.say("21 rejects")
+		ch.ArrivesIn([]string{dead, q})
+	}},
+	{"deliverylimit/minus-one-is-none", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delivery-limit": int32(-1)})
+		ch.Put("", q, M("a"))
+		lines := len(s.lines)
+		for range 25 {
+			ch.Reject(ch.Arrives(q, ""), "requeue")
+		}
+		s.lines = s.lines[:lines]
+		ch.say("25 rejects")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"deliverylimit/zero", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-delivery-limit": int32(0)})
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Arrives(q, ""), "requeue")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deliverylimit/headers-of-redeliveries", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", nil)
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Arrives(q, ""), "requeue")
+		ch.Nack(ch.Arrives(q, ""), "requeue")
+		ch.Reject(ch.Arrives(q, ""), "requeue")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"deliverylimit/rejected-counts-are-in-the-dead-letter", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Arrives(q, ""), "requeue")
+		ch.Reject(ch.Arrives(q, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"retry/failed-delays-a-reject", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "failed", "x-delayed-retry-min": int32(2000), "x-delayed-retry-max": int32(6000)})
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "requeue")
+		ch.Put("", q, M("b"))
+		ch.Get(q, "no-ack")
+		ch.Get(q, "no-ack")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"retry/failed-does-not-delay-a-nack", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "failed", "x-delayed-retry-min": int32(30000), "x-delayed-retry-max": int32(90000)})
+		ch.Put("", q, M("a"))
+		ch.Nack(ch.Get(q, ""), "requeue")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"retry/returned-delays-a-nack", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "returned", "x-delayed-retry-min": int32(2000), "x-delayed-retry-max": int32(6000)})
+		ch.Put("", q, M("a"))
+		ch.Nack(ch.Get(q, ""), "requeue")
+		ch.Put("", q, M("b"))
+		ch.Get(q, "no-ack")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"retry/returned-does-not-delay-a-reject", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "returned", "x-delayed-retry-min": int32(30000), "x-delayed-retry-max": int32(90000)})
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "requeue")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"retry/all-delays-both", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "all", "x-delayed-retry-min": int32(2000), "x-delayed-retry-max": int32(2000)})
+		ch.PutAll(q, "a", "b")
+		ch.Get(q, "")
+		ch.Get(q, "")
+		ch.Reject(1, "requeue")
+		ch.Nack(2, "requeue")
+		ch.Put("", q, M("c"))
+		ch.Get(q, "no-ack")
+		ch.Count(q, 2)
+		ch.Drain(q)
+	}},
+	{"retry/disabled", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "disabled", "x-delayed-retry-min": int32(30000)})
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "requeue")
+		ch.Arrives(q, "no-ack")
+	}},
+	{"retry/delayed-are-not-ready", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delayed-retry-type": "all", "x-delayed-retry-min": int32(30000), "x-delayed-retry-max": int32(30000)})
+		ch.PutAll(q, "a", "b")
+		ch.Reject(ch.Get(q, ""), "requeue")
+		ch.Count(q, 1)
+		ch.Purge(q)
+		ch.DeleteQueue(q, "")
+	}},
+	{"retry/meets-the-delivery-limit", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-delivery-limit": int32(1), "x-delayed-retry-type": "failed", "x-delayed-retry-min": int32(100), "x-delayed-retry-max": int32(100)})
+		q := ch.Quorum("q", args)
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Arrives(q, ""), "requeue")
+		ch.Reject(ch.Arrives(q, ""), "requeue")
+		ch.Arrives(dead, "no-ack")
+	}},
+}
+
+// ArrivesIn waits for a message in any of the queues.
+func (ch *Channel) ArrivesIn(queues []string) {
+	for range ch.s.polls() {
+		for _, q := range queues {
+			d, ok, err := ch.amqp.Get(q, true)
+			if err != nil {
+				ch.say("basic.get %q: %s", q, renderError(err))
+				return
+			}
+			if ok {
+				ch.say("basic.get %q:%s remaining=%d %s", q, redelivered(&d), d.MessageCount, ofDelivery(&d))
+				return
+			}
+		}
+	}
+	ch.say("nothing in %q", queues)
+}

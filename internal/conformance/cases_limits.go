@@ -1,0 +1,109 @@
+package conformance
+
+import "strings"
+
+var limitCases = []Case{
+	{"limits/max-length-drops-the-head", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-max-length": int32(2)})
+		q := ch.Own("q", args)
+		ch.PutAll(q, "a", "b", "c", "d")
+		ch.Holds(q)
+		ch.Count(dead, 2)
+		ch.Drain(dead)
+	}},
+	{"limits/max-length-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-max-length": int32(2)})
+		q := ch.Quorum("q", args)
+		ch.PutAll(q, "a", "b", "c", "d")
+		ch.Count(q, 2)
+		ch.Holds(q)
+		ch.Count(dead, 2)
+		ch.Drain(dead)
+	}},
+	{"limits/max-length-does-not-count-what-is-held", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length": int32(2)})
+		ch.PutAll(q, "a", "b")
+		tag := ch.Get(q, "")
+		ch.PutAll(q, "c")
+		ch.Look(q)
+		ch.Nack(tag, "requeue")
+		ch.Count(q, 2)
+		ch.Holds(q)
+	}},
+	{"limits/max-length-zero", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length": int32(0)})
+		ch.Put("", q, M("a"))
+		ch.Look(q)
+		ch.Consume(q, "t", "", nil)
+		ch.Put("", q, M("b"))
+		ch.Receive("t", 1)
+	}},
+	{"limits/max-length-bytes", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length-bytes": int32(10)})
+		ch.PutAll(q, "aaaa", "bbbb", "cc", "d")
+		ch.Holds(q)
+		ch.PutAll(q, "xxx", "longer than ten", "y")
+		ch.Holds(q)
+	}},
+	{"limits/max-length-bytes-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-max-length-bytes": int32(10000)})
+		// What a queue counts besides the body is its own affair.
+		for _, b := range []string{"a", "b", "c", "d", "e"} {
+			ch.Put("", q, M(strings.Repeat(b, 3000)))
+		}
+		ch.Count(q, 3)
+		ch.Drain(q)
+	}},
+	{"limits/both", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length": int32(3), "x-max-length-bytes": int32(10)})
+		ch.PutAll(q, "a", "b", "c", "d", "eeeeeeeee", "f")
+		ch.Holds(q)
+	}},
+	{"limits/reject-publish-without-confirms", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length": int32(2), "x-overflow": "reject-publish"})
+		for _, b := range []string{"a", "b", "c"} {
+			ch.Publish("", q, "", M(b))
+		}
+		ch.Count(q, 2)
+		ch.Holds(q)
+	}},
+	{"limits/reject-publish-does-not-dead-letter", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+		q := ch.Own("q", args)
+		ch.PutAll(q, "a", "b")
+		ch.Look(dead)
+	}},
+	{"limits/reject-publish-dlx", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-max-length": int32(1), "x-overflow": "reject-publish-dlx"})
+		q := ch.Own("q", args)
+		ch.PutAll(q, "a", "b")
+		ch.Arrives(dead, "no-ack")
+		ch.Holds(q)
+	}},
+	{"limits/reject-publish-by-bytes", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length-bytes": int32(5), "x-overflow": "reject-publish"})
+		ch.PutAll(q, "aaa", "bbb", "c")
+		ch.Holds(q)
+	}},
+	{"limits/requeue-over-the-limit", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Own("q", Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+		ch.Put("", q, M("a"))
+		tag := ch.Get(q, "")
+		ch.Put("", q, M("b"))
+		ch.Nack(tag, "requeue")
+		ch.Count(q, 2)
+		ch.Holds(q)
+	}},
+}
