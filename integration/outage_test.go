@@ -109,6 +109,12 @@ func TestKilledLeaderUnderLoadLosesNothing(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	load := tr.publish(ctx, p, 8)
+	// A channel of 3.10 that is opened just after its queue's leader died may nack
+	// everything until that node is back.
+	failsOver, err := meets(cl.Nodes()[0].Version(), ">=4.0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 3 {
 		tr.awaitConfirmed(t, 200)
 		leader, err := cl.Leader(t.Context(), queue)
@@ -118,7 +124,9 @@ func TestKilledLeaderUnderLoadLosesNothing(t *testing.T) {
 		if err := leader.Kill(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		tr.awaitConfirmed(t, 200) // by another leader, while that one is dead
+		if failsOver {
+			tr.awaitConfirmed(t, 200) // by another leader, while that one is dead
+		}
 		now, err := cl.Leader(t.Context(), queue)
 		if err != nil {
 			t.Fatal(err)
