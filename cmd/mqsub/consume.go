@@ -98,6 +98,8 @@ type job struct {
 	stop  func(error)     // ends work
 	write context.Context // ends when even what is being written is given up
 
+	endConsuming func() // has Run drain; after work has ended
+
 	prefetch uint64
 	holder   holder
 
@@ -135,9 +137,17 @@ func (j *job) all() int {
 		j.sink.watch(watching, func() { j.stop(errReaderGone) })
 	})
 
-	defer context.AfterFunc(j.work, j.holder.release)()
+	// Not work itself: its end reaches Run and the holder in any order, and an ack
+	// that Run does not know to be one of the last brings another message.
+	consuming, cancel := context.WithCancelCause(context.WithoutCancel(j.work))
+	defer cancel(nil)
+	j.endConsuming = func() { cancel(context.Cause(j.work)) }
+	defer context.AfterFunc(j.work, func() {
+		j.endConsuming()
+		j.holder.release()
+	})()
 	returned := make(chan error, 1)
-	go func() { returned <- j.consumer.Run(j.work, j.handle) }() // ends with Run, or with the process
+	go func() { returned <- j.consumer.Run(consuming, j.handle) }() // ends with Run, or with the process
 	var err error
 	select {
 	case err = <-returned:
@@ -207,6 +217,7 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 	case taken < n && taken+j.prefetch > n && j.work.Err() == nil:
 		j.holder.hold(d)
 		if j.work.Err() != nil { // it has just released what was held
+			j.endConsuming()
 			j.holder.release()
 		}
 		return consumer.Later
@@ -214,6 +225,7 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 		// The last one. The subscription ends before its ack and those held, or
 		// the broker would send more.
 		j.stop(errCount)
+		j.endConsuming()
 	}
 	j.ack(d)
 	return nil

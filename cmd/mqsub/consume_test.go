@@ -30,7 +30,7 @@ func (r *records) put(_, _ context.Context, _ []byte) error {
 func newJob(t *testing.T, o options) (*job, *records) {
 	t.Helper()
 	s := &records{}
-	j := &job{options: &o, talk: cli.NewTalk(io.Discard, "mqsub", false, false), sink: s, hard: t.Context(), write: t.Context(), prefetch: 4}
+	j := &job{options: &o, talk: cli.NewTalk(io.Discard, "mqsub", false, false), sink: s, hard: t.Context(), write: t.Context(), prefetch: 4, endConsuming: func() {}}
 	j.work, j.stop = context.WithCancelCause(t.Context())
 	j.holder.ack, j.holder.busy = j.ack, func() bool { return true }
 	t.Cleanup(func() { j.stop(nil) })
