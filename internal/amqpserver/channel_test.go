@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/mqkit/mqkit/internal/amqpserver"
+	"github.com/mqkit/mqkit/internal/engine"
 	"github.com/mqkit/mqkit/internal/wire"
 )
 
@@ -21,6 +22,10 @@ func TestWhatClosesTheConnection(t *testing.T) {
 	publishing := func(more ...wire.Frame) []wire.Frame { return append([]wire.Frame{frame(1, publish)}, more...) }
 	weighty := contentHeader(1, 3)
 	weighty.Payload[3] = 1
+	cut := contentHeader(1, 1)
+	cut.Payload[12] = 0x80 // a content type, which is not there
+	badTable := frame(0, startOk("PLAIN", "", wire.Table{{Key: "k", Value: true}}))
+	badTable.Payload[10] = '?' // no such type
 	exchange := contentHeader(1, 3)
 	exchange.Payload[1] = 40
 	for _, tt := range []struct {
@@ -55,6 +60,11 @@ func TestWhatClosesTheConnection(t *testing.T) {
 		{"another kind of frame", []wire.Frame{{Type: 4, Channel: 1, Payload: []byte("0123456789abcdefgh")}}, 501, `FRAME_ERROR - type 4, first 16 octets = <<"0123456789abcdef">>: unknown_frame`, nil},
 		{"short method", []wire.Frame{{Type: wire.MethodFrame, Channel: 1, Payload: []byte{0, 60}}}, 501, "FRAME_ERROR - type 1, all octets = <<0,60>>: unknown_frame", nil},
 		{"short fields", []wire.Frame{{Type: wire.MethodFrame, Channel: 1, Payload: []byte{0, 60, 0, 10, 0}}}, 501, "FRAME_ERROR - cannot decode <<0>>", &wire.BasicQos{}},
+		{"name that is not utf-8", method(1, &wire.QueueDeclare{Queue: "\xff"}), 501, "FRAME_ERROR - Malformed UTF-8 in shortstr", nil},
+		{"reason that is not utf-8", method(0, &wire.ConnectionUpdateSecret{Reason: "\xff"}), 501, "FRAME_ERROR - Malformed UTF-8 in shortstr", &wire.ConnectionUpdateSecret{}},
+		{"bad table on channel 0", []wire.Frame{badTable}, 541, "INTERNAL_ERROR", nil},
+		{"properties cut short", publishing(cut, body(1, "m")), 541, "INTERNAL_ERROR", nil},
+		{"cancel-ok of nothing", method(1, &wire.BasicCancelOk{ConsumerTag: "t"}), 541, "INTERNAL_ERROR", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -74,6 +84,16 @@ func TestWhatClosesTheConnection(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCancelOkWasUnknownByTheOldRules(t *testing.T) {
+	t.Parallel()
+	broker := engine.New(engine.Options{Rules: engine.Rules42})
+	t.Cleanup(broker.Close)
+	c := open(t, amqpserver.Config{Broker: broker}, 1)
+	m := &wire.BasicCancelOk{ConsumerTag: "t"}
+	c.send(1, m)
+	c.expect(0, closed(503, "COMMAND_INVALID - unimplemented method", m))
 }
 
 func TestWhatCrashesRabbitMQsReaderEndsTheConnectionInSilence(t *testing.T) {

@@ -61,7 +61,9 @@ func (c *Conn) frameError(err error, channel uint16, method wire.ID) {
 		c.finish(e)
 		return
 	}
-	c.exception(exceptionOf(err), method)
+	x := exceptionOf(err)
+	x.NoMethod = e != nil && e.Nameless(channel)
+	c.exception(x, method)
 }
 
 // exceptionOf takes over an error of package wire.
@@ -97,8 +99,12 @@ func (c *Conn) refuse(reason error) {
 	c.finish(err)
 }
 
-// sendClose closes the connection with an exception.
+// sendClose closes the connection with an exception, in the name of a method
+// unless RabbitMQ would name none.
 func (c *Conn) sendClose(e *engine.Exception, method wire.ID) {
+	if e.NoMethod {
+		method = 0
+	}
 	c.flushConfirms()
 	c.w.stop()
 	c.shut()

@@ -40,7 +40,8 @@ type Config struct {
 	// Tune is what the client is offered.
 	Tune Tune
 	// Mechanisms that the client may choose from. Defaults to PLAIN, AMQPLAIN and
-	// EXTERNAL.
+	// ANONYMOUS, as RabbitMQ's without plugins; EXTERNAL may be added for
+	// Authenticate to decide.
 	Mechanisms []string
 	// Version is the server property. Defaults to DefaultVersion.
 	Version string
@@ -68,7 +69,7 @@ type Tune struct {
 // Login is what a client says of itself.
 type Login struct {
 	Mechanism string
-	User      string // PLAIN and AMQPLAIN
+	User      string // guest for ANONYMOUS, with password guest; empty for EXTERNAL
 	Password  string
 	Response  string // as it was sent
 	// Properties are the client's.
@@ -105,7 +106,7 @@ func (c Config) withDefaults() Config {
 		c.Tune.Heartbeat = DefaultHeartbeat
 	}
 	if c.Mechanisms == nil {
-		c.Mechanisms = []string{mechanismPlain, mechanismAMQPlain, mechanismExternal}
+		c.Mechanisms = []string{mechanismPlain, mechanismAMQPlain, mechanismAnonymous}
 	}
 	if c.Version == "" {
 		c.Version = DefaultVersion
@@ -132,6 +133,7 @@ func (c Config) serverProperties() wire.Table {
 	properties := wire.Table{
 		{Key: "capabilities", Value: capabilities},
 		{Key: "cluster_name", Value: "mqtest"},
+		{Key: "copyright", Value: "The mqkit authors"},
 		{Key: "information", Value: "mqtest, in the process of a test, speaking as RabbitMQ does"},
 		{Key: "platform", Value: "Go"},
 		{Key: "product", Value: "RabbitMQ"},

@@ -16,7 +16,11 @@ func TestAnotherProtocolIsAnsweredWithOneThatWouldDo(t *testing.T) {
 	for _, tt := range []struct{ name, header, want string }{
 		{"0-9-2", "AMQP\x00\x00\x09\x02", wire.ProtocolHeader},
 		{"1.0", "AMQP\x03\x01\x00\x00", wire.ProtocolHeader},
+		{"1.0 without SASL", "AMQP\x00\x01\x00\x00", "AMQP\x03\x01\x00\x00"},
+		{"0-8", "AMQP\x01\x01\x08\x00", "AMQP\x03\x01\x00\x00"},
+		{"0-10", "AMQP\x01\x01\x00\x0a", "AMQP\x03\x01\x00\x00"},
 		{"HTTP", "GET / HT", "AMQP\x03\x01\x00\x00"},
+		{"zeros", "\x00\x00\x00\x00\x00\x00\x00\x00", "AMQP\x03\x01\x00\x00"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -48,14 +52,14 @@ func TestStartSaysWhatTheServerCan(t *testing.T) {
 		t.Fatal(err)
 	}
 	start := m.(*wire.ConnectionStart)
-	if start.VersionMajor != 0 || start.VersionMinor != 9 || start.Mechanisms != "PLAIN AMQPLAIN EXTERNAL" || start.Locales != "en_US" {
+	if start.VersionMajor != 0 || start.VersionMinor != 9 || start.Mechanisms != "PLAIN AMQPLAIN ANONYMOUS" || start.Locales != "en_US" {
 		t.Errorf("start is %+v", start)
 	}
 	var keys []string
 	for _, f := range start.ServerProperties {
 		keys = append(keys, f.Key)
 	}
-	if got, want := strings.Join(keys, " "), "capabilities cluster_name information node product version"; got != want {
+	if got, want := strings.Join(keys, " "), "capabilities cluster_name copyright information node product version"; got != want {
 		t.Errorf("server properties %s, want %s", got, want)
 	}
 	if v, _ := start.ServerProperties.Get("version"); v != "4.2.1" {
@@ -74,6 +78,7 @@ func TestLogin(t *testing.T) {
 	for _, tt := range []struct {
 		name, mechanism, response string
 		properties                wire.Table
+		mechanisms                []string
 		auth                      func(amqpserver.Login) (string, error)
 		closed                    string // text of the close; "": none is sent
 		tuned                     bool
@@ -81,8 +86,25 @@ func TestLogin(t *testing.T) {
 		{name: "PLAIN", mechanism: "PLAIN", response: "\x00u\x00p", tuned: true},
 		{name: "AMQPLAIN", mechanism: "AMQPLAIN", response: string(amqplain), tuned: true},
 		{
-			name: "EXTERNAL", mechanism: "EXTERNAL", response: "\x00*\x00*", tuned: true,
+			name: "EXTERNAL", mechanism: "EXTERNAL", response: "\x00*\x00*", tuned: true, mechanisms: []string{"EXTERNAL"},
 			auth: func(amqpserver.Login) (string, error) { return "cert", nil },
+		},
+		{
+			name: "EXTERNAL where it is not offered", mechanism: "EXTERNAL", properties: capabilities,
+			auth: func(amqpserver.Login) (string, error) { return "cert", nil },
+		},
+		{
+			name: "ANONYMOUS", mechanism: "ANONYMOUS", response: "who asks?", tuned: true,
+			auth: func(l amqpserver.Login) (string, error) {
+				if l.User != "guest" || l.Password != "guest" {
+					return "", refusal
+				}
+				return l.User, nil
+			},
+		},
+		{
+			name: "ANONYMOUS where there is no guest", mechanism: "ANONYMOUS", properties: capabilities,
+			closed: "ACCESS_REFUSED - Login was refused using authentication mechanism ANONYMOUS. For details see the broker logfile.",
 		},
 		{
 			name: "refused, and told", mechanism: "PLAIN", response: "\x00u\x00q", properties: capabilities,
@@ -104,7 +126,7 @@ func TestLogin(t *testing.T) {
 					return l.User, nil
 				}
 			}
-			c := accept(t, amqpserver.Config{Authenticate: auth})
+			c := accept(t, amqpserver.Config{Authenticate: auth, Mechanisms: tt.mechanisms})
 			c.conn.Start(header)
 			c.words()
 			c.send(0, startOk(tt.mechanism, tt.response, tt.properties))

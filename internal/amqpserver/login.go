@@ -10,10 +10,14 @@ import (
 
 // The mechanisms that a login is taken apart for.
 const (
-	mechanismPlain    = "PLAIN"
-	mechanismAMQPlain = "AMQPLAIN"
-	mechanismExternal = "EXTERNAL"
+	mechanismPlain     = "PLAIN"
+	mechanismAMQPlain  = "AMQPLAIN"
+	mechanismAnonymous = "ANONYMOUS"
 )
+
+// anonymous is user and password of RabbitMQ's anonymous_login_user: whoever gives
+// no name logs in as that one, whatever the response, if the user is there.
+const anonymous = "guest"
 
 var (
 	errPlain    = errors.New("the response is not NUL user NUL password")
@@ -46,6 +50,8 @@ func login(m *wire.ConnectionStartOk) (Login, error) {
 		if !user || !password {
 			return l, errAMQPlain
 		}
+	case mechanismAnonymous:
+		l.User, l.Password = anonymous, anonymous
 	}
 	return l, nil
 }

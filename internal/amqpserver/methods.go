@@ -116,8 +116,7 @@ func (ch *channel) applyBasic(m wire.Method) *engine.Exception {
 	case *wire.BasicCancel:
 		return ch.reply(ch.engine.Cancel(m), m.NoWait, &wire.BasicCancelOk{ConsumerTag: m.ConsumerTag})
 	case *wire.BasicCancelOk:
-		ch.engine.CancelOk(m.ConsumerTag)
-		return nil
+		return ch.engine.CancelOk(m.ConsumerTag)
 	case *wire.BasicRecover:
 		return ch.engine.Recover(m, func() { ch.send(&wire.BasicRecoverOk{}) })
 	case *wire.BasicRecoverAsync:

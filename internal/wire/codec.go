@@ -98,7 +98,7 @@ func (d *decoder) anyShortString() string { return d.string(int(d.octet())) }
 func (d *decoder) shortString() string {
 	s := d.anyShortString()
 	if !utf8.ValidString(s) {
-		d.fail(&FrameError{Code: 501, Text: "FRAME_ERROR - Malformed UTF-8 in shortstr"})
+		d.fail(&FrameError{Code: 501, Text: "FRAME_ERROR - Malformed UTF-8 in shortstr", nameless: true})
 	}
 	return s
 }

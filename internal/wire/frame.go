@@ -111,7 +111,7 @@ func (r *Reader) Next() (Frame, error) {
 	f := Frame{Type: FrameType(head[0]), Channel: binary.BigEndian.Uint16(head[1:])}
 	size := binary.BigEndian.Uint32(head[3:])
 	if size > r.max {
-		return Frame{}, f.fault(501, "FRAME_ERROR", fmt.Sprintf(": {frame_too_large,%d,%d}", size, int64(r.max)-FrameOverhead))
+		return Frame{}, f.fault(501, "FRAME_ERROR", fmt.Sprintf("{frame_too_large,%d,%d}", size, int64(r.max)-FrameOverhead))
 	}
 	if _, err := r.r.Discard(frameStart); err != nil {
 		return Frame{}, err
@@ -124,7 +124,7 @@ func (r *Reader) Next() (Frame, error) {
 		return Frame{}, cutShort(err)
 	}
 	if end != frameEnd {
-		return Frame{}, f.fault(501, "FRAME_ERROR", fmt.Sprintf(": {invalid_frame_end_marker,%d}", end))
+		return Frame{}, f.fault(501, "FRAME_ERROR", fmt.Sprintf("{invalid_frame_end_marker,%d}", end))
 	}
 	return f, nil
 }

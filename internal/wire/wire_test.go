@@ -164,7 +164,10 @@ func TestFaultsAreWordedAsRabbitMQDoes(t *testing.T) {
 		"too large":        {next("\x01\x00\x01\x00\x00\x20\x01"), 501, "FRAME_ERROR - type 1, all octets = <<>>: {frame_too_large,8193,8184}", [2]bool{}},
 		"a little too big": {next("\x08\x00\x00\x00\x00\x20\x00" + strings.Repeat("x", 8192) + "\xce"), 0, "", [2]bool{}},
 		"wrong end":        {next("\x03\x00\x01\x00\x00\x00\x02hi\xcf"), 501, `FRAME_ERROR - type 3, all octets = <<"hi">>: {invalid_frame_end_marker,207}`, [2]bool{}},
-		"long, wrong end":  {next("\x03\x00\x01\x00\x00\x00\x11\x00aaaaaaaaaaaaaaaa\x00"), 501, "FRAME_ERROR - type 3, first 16 octets = <<0" + strings.Repeat(",97", 15) + ">>: {invalid_frame_end_marker,0}", [2]bool{}},
+		"long, wrong end":  {next("\x03\x00\x01\x00\x00\x00\x11\x00aaaaaaaaaaaaaaaa\x00"), 501, "FRAME_ERROR - type 3, first 16 octets = <<0" + strings.Repeat(",97", 15) + ">>: {invalid_frame_end_marker,\n" + strings.Repeat(" ", 79) + "0}", [2]bool{}},
+		// As recorded from RabbitMQ 4.3.
+		"method, wrong end": {next("\x01\x00\x01\x00\x00\x00\x0b\x00<\x00\n\x00\x00\x00\x00\x00\x01\x00\xab"), 501, "FRAME_ERROR - type 1, all octets = <<0,60,0,10,0,0,0,0,0,1,0>>: {invalid_frame_end_marker,\n" + strings.Repeat(" ", 51) + "171}", [2]bool{}},
+		"wide, wrong end":   {next("\x03\x00\x01\x00\x00\x00\x11" + strings.Repeat("\xff", 17) + "\x00"), 501, "FRAME_ERROR - type 3, first 16 octets = <<" + strings.Repeat("255,", 12) + "\n" + strings.Repeat(" ", 28) + "255,255,255,255>>: {invalid_frame_end_marker,0}", [2]bool{}},
 
 		"short header":    {header("\x00\x3c"), 501, "FRAME_ERROR - type 2, all octets = <<0,60>>: unknown_frame", [2]bool{}},
 		"weight":          {header("\x00\x3c\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00"), 505, "UNEXPECTED_FRAME - expected content header for class 60, got non content header frame instead", [2]bool{}},

@@ -1,0 +1,307 @@
+package mqtest_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/mqtest"
+)
+
+func TestRestartKeepsWhatIsDurable(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	c := connect(t, b.Stage)
+	c.declare("durable")
+	if _, err := c.ch.QueueDeclare("transient", false, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.publish("durable", "kept")
+	c.verdicts(1)
+	b.Queue("durable").Enqueue(mqtest.Message{Body: []byte("lost"), Transient: true})
+	url := b.URL()
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	c.lost()
+	if b.URL() != url {
+		t.Errorf("moved from %s to %s", url, b.URL())
+	}
+	if b.Queue("transient").Exists() {
+		t.Error("a transient queue was kept")
+	}
+	same(t, "durable queue", b.Queue("durable").Bodies(), []string{"kept"})
+	c = connect(t, b.Stage)
+	c.publish("durable", "more")
+	c.verdicts(1)
+}
+
+func TestAProxyKeepsItsPortWhenTheBrokerMoves(t *testing.T) {
+	t.Parallel()
+	first, second := mqtest.New(t), mqtest.New(t)
+	p := mqtest.NewProxy(t, first.URL())
+	c := connect(t, p.Stage)
+	c.declare("q")
+	first.Stop()
+	c.lost()
+	if err := attempt(p.Stage); err == nil {
+		t.Error("connected to nothing")
+	}
+	if err := p.SetUpstream(second.URL()); err != nil {
+		t.Fatal(err)
+	}
+	c = connect(t, p.Stage)
+	c.declare("q")
+	if !second.Queue("q").Exists() {
+		t.Error("the second broker has no queue")
+	}
+}
+
+func TestBlockedAndUnblocked(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	c := connect(t, b.Stage)
+	c.declare("q")
+	blocked := c.conn.NotifyBlocked(make(chan amqp.Blocking, 2))
+	b.Block("")
+	c.publish("q", "told of it", "waits")
+	if x, _ := receive(t, blocked); !x.Active || x.Reason != "low on memory" {
+		t.Errorf("got %+v", x)
+	}
+	same(t, "queue", b.Queue("q").Bodies(), nil)
+	b.Unblock()
+	if x, _ := receive(t, blocked); x.Active {
+		t.Errorf("got %+v", x)
+	}
+	same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
+}
+
+func TestControlSeesAndTouches(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	c := connect(t, b.Stage)
+	c.declare("q")
+	if err := c.ch.QueueBind("q", "key", "amq.topic", false, nil); err != nil {
+		t.Fatal(err)
+	}
+	in := mqtest.Message{
+		Body: []byte("x"), Headers: map[string]any{"a": int64(1), "b": []any{"c"}}, MessageID: "id",
+		ContentType: "text/plain", Priority: 3, Timestamp: time.Unix(1e9, 0).UTC(),
+	}
+	if !b.Queue("q").Enqueue(in) || b.Queue("none").Enqueue(in) {
+		t.Error("enqueued where it should not be, or not where it should")
+	}
+	m := b.Queue("q").Messages()[0]
+	if string(m.Body) != "x" || m.Headers["a"] != int64(1) || m.MessageID != "id" || m.Priority != 3 || m.Transient ||
+		!m.Timestamp.Equal(in.Timestamp) {
+		t.Errorf("in the queue: %+v", m)
+	}
+	if x := b.Bindings("/"); len(x) != 1 || x[0].Source != "amq.topic" || x[0].Destination != "q" || x[0].RoutingKey != "key" {
+		t.Errorf("bindings: %+v", x)
+	}
+	deliveries, err := c.ch.Consume("q", "tag", false, false, false, false, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receive(t, deliveries)
+	if x := b.Consumers("/"); len(x) != 1 || x[0].Queue != "q" || x[0].Tag != "tag" || x[0].Conn != 1 || x[0].Unacked != 1 {
+		t.Errorf("consumers: %+v", x)
+	}
+	if x := b.Connections(); len(x) != 1 || x[0].Vhost() != "/" || len(x[0].Channels()) != 1 {
+		t.Errorf("connections: %+v", x)
+	}
+	cancelled := c.ch.NotifyCancel(make(chan string, 1))
+	if n := b.Queue("q").CancelConsumers(); n != 1 {
+		t.Errorf("%d consumers cancelled", n)
+	}
+	receive(t, cancelled)
+	if !b.Queue("q").Delete() || b.Queue("q").Exists() {
+		t.Error("the queue is still there")
+	}
+}
+
+func TestUsersAndHooks(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t, mqtest.Config{
+		Users: map[string]string{"app": "secret"}, Vhosts: []string{"shop"},
+		Authorize: func(user, vhost string) error { return nil },
+	})
+	if want := "amqp://app:secret@" + b.Addr() + "/shop"; b.URL() != want {
+		t.Errorf("URL is %s, want %s", b.URL(), want)
+	}
+	connect(t, b.Stage)
+	if _, err := amqp.Dial(strings.Replace(b.URL(), "secret", "wrong", 1)); err == nil {
+		t.Error("let in with a wrong password")
+	}
+	for _, r := range b.Journal().Records() {
+		if strings.Contains(r.String(), "secret") {
+			t.Errorf("the journal shows a password: %v", r)
+		}
+	}
+}
+
+func TestTheJournalTellsTheStory(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t, mqtest.Config{Journal: -1})
+	c := connect(t, b.Stage)
+	c.declare("q")
+	mark := len(b.Journal().Records())
+	b.Inject(mqtest.Fault{Point: mqtest.Received, MessageID: "lost", Do: mqtest.Nack()})
+	c.publish("q", "a", "lost")
+	c.verdicts(2)
+	c.settled()
+	seen := map[string]int{}
+	for _, r := range b.Journal().Since(uint64(mark)) {
+		what := r.Kind.String() + " " + r.Method()
+		if r.Kind == mqtest.QueueEvent {
+			what += r.Detail + " " + r.Queue
+		}
+		seen[what]++
+		if r.Seq == 0 || r.At.IsZero() {
+			t.Errorf("%+v", r)
+		}
+	}
+	for what, want := range map[string]int{
+		"<- basic.publish": 2, "-> basic.ack": 1, "-> basic.nack": 1, "fault ": 1, "queue enqueued q": 1, "queue confirmed ": 1,
+	} {
+		if seen[what] != want {
+			t.Errorf("%q %d times, want %d; seen: %v", what, seen[what], want, seen)
+		}
+	}
+}
+
+func TestTheJournalOfATestIsBounded(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t, mqtest.Config{Journal: 10})
+	c := connect(t, b.Stage)
+	c.declare("q")
+	records := b.Journal().Records()
+	if len(records) != 10 {
+		t.Fatalf("%d records", len(records))
+	}
+	for i, r := range records[1:] {
+		if r.Seq != records[i].Seq+1 {
+			t.Errorf("record %d follows %d", r.Seq, records[i].Seq)
+		}
+	}
+}
+
+func TestFaultsSkipCountAndRoll(t *testing.T) {
+	t.Parallel()
+	struck := func() (hits []bool) {
+		b := mqtest.New(t)
+		c := connect(t, b.Stage)
+		c.declare("q")
+		in := b.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: publish, Skip: 2, Probability: 0.5, Seed: 7, Count: 5, Do: mqtest.Nack(),
+		})
+		for i := range uint64(40) {
+			c.publish("q", "x")
+			v, _ := receive(t, c.confirms)
+			if v.DeliveryTag != i+1 {
+				t.Fatalf("number %d, want %d", v.DeliveryTag, i+1)
+			}
+			hits = append(hits, !v.Ack)
+		}
+		hit(t, in, 5)
+		return hits
+	}
+	first := struck()
+	same(t, "a second run", struck(), first)
+	if first[0] || first[1] {
+		t.Error("it has not skipped two")
+	}
+}
+
+func TestWaitEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	in := b.Inject(mqtest.Fault{Do: mqtest.Cut()})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := in.Wait(ctx); err == nil {
+		t.Error("it has struck")
+	}
+	in.Remove()
+	connect(t, b.Stage)
+}
+
+func TestInterceptSeesBothWaysAndDecides(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		methods := make(chan string, 100)
+		remove := s.Intercept(func(e *mqtest.Event) mqtest.Action {
+			methods <- e.Point.String() + " " + e.Method
+			if e.Method == "queue.declare" && e.Point == mqtest.Received && e.Field("passive") == true {
+				return mqtest.CloseChannel(404, "NOT_FOUND - it is hidden")
+			}
+			return mqtest.Pass()
+		})
+		c := connect(t, s)
+		c.declare("q")
+		if _, err := c.ch.QueueDeclarePassive("q", true, false, false, false, nil); err == nil {
+			t.Error("found")
+		}
+		remove()
+		close(methods)
+		seen := map[string]bool{}
+		for m := range methods {
+			seen[m] = true
+		}
+		for _, want := range []string{
+			"accepted ", "sending connection.start", "received connection.open", "applied connection.open",
+			"received queue.declare", "applied queue.declare", "sending queue.declare-ok",
+		} {
+			if !seen[want] {
+				t.Errorf("not seen: %s", want)
+			}
+		}
+	})
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	server := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	b := mqtest.New(t, mqtest.Config{TLS: server})
+	p := mqtest.NewProxy(t, b.URL(), mqtest.ProxyConfig{TLS: server, UpstreamTLS: &tls.Config{RootCAs: pool}})
+	for _, s := range []*mqtest.Stage{b.Stage, p.Stage} {
+		conn, err := amqp.DialTLS(s.URL(), &tls.Config{RootCAs: pool})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := conn.NotifyClose(make(chan *amqp.Error, 1))
+		in := s.Inject(mqtest.Fault{Method: "channel.open", Point: mqtest.Received, Do: mqtest.Cut()})
+		if _, err := conn.Channel(); err == nil {
+			t.Error("opened")
+		}
+		hit(t, in, 1)
+		receive(t, closed)
+		in.Remove()
+	}
+}

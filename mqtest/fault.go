@@ -1,0 +1,214 @@
+package mqtest
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// Fault says what goes wrong, and when. Fields that say what it matches match
+// anything where they are zero.
+type Fault struct {
+	Point       Point
+	Conn        int
+	Channel     uint16
+	Method      string
+	Exchange    string
+	RoutingKey  string
+	Queue       string
+	ConsumerTag string
+	MessageID   string
+	Tag         uint64
+	Number      uint64
+	// If has the last word. It is called on the goroutine that serves the
+	// connection, which waits for it, and may be called for several connections at
+	// once; it may ask the Broker anything.
+	If func(*Event) bool
+
+	// Skip is how many matches are let pass at first.
+	Skip int
+	// Count is how often it strikes; then it is removed. Defaults to 0, every time.
+	Count int
+	// Probability is how likely it strikes at a match that was not skipped.
+	// Defaults to 0, which means 1.
+	Probability float64
+	// Seed makes what Probability decides the same in every run, as long as the
+	// matches come in the same order. Defaults to 0, which is a seed as well.
+	Seed uint64
+
+	// Do is what happens. Defaults to Pass: a fault that only counts and can be
+	// waited for, and hides no other.
+	Do Action
+}
+
+func (f *Fault) matches(e *Event) bool {
+	return (f.Point == 0 || f.Point == e.Point) &&
+		(f.Conn == 0 || f.Conn == e.Conn) &&
+		(f.Channel == 0 || f.Channel == e.Channel) &&
+		(f.Method == "" || f.Method == e.Method) &&
+		(f.Exchange == "" || f.Exchange == e.Exchange) &&
+		(f.RoutingKey == "" || f.RoutingKey == e.RoutingKey) &&
+		(f.Queue == "" || f.Queue == e.Queue) &&
+		(f.ConsumerTag == "" || f.ConsumerTag == e.ConsumerTag) &&
+		(f.MessageID == "" || f.MessageID == e.MessageID) &&
+		(f.Tag == 0 || f.Tag == e.Tag) &&
+		(f.Number == 0 || f.Number == e.Number) &&
+		(f.If == nil || f.If(e))
+}
+
+// Injected is a fault that is in place.
+type Injected struct {
+	fault Fault
+	rules *rules
+
+	mu      sync.Mutex // guards what follows
+	skipped int
+	taken   int
+	hits    int
+	chance  *rand.Rand
+	enough  chan struct{} // closed once it has struck Count times, or once
+}
+
+// Hits tells how often it has struck: how often its action was carried out.
+func (in *Injected) Hits() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.hits
+}
+
+// Wait waits until it has struck Count times, or once where Count is 0. It
+// returns the cause of ctx's end, if that comes first.
+func (in *Injected) Wait(ctx context.Context) error {
+	select {
+	case <-in.enough:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Remove takes the fault out. What it holds back (a delay, a stall) stays so.
+func (in *Injected) Remove() { in.rules.remove(in) }
+
+// take tells whether it strikes at an event that it matches.
+func (in *Injected) take() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	switch {
+	case in.fault.Count > 0 && in.taken == in.fault.Count:
+		return false
+	case in.skipped < in.fault.Skip:
+		in.skipped++
+		return false
+	case in.chance != nil && in.chance.Float64() >= in.fault.Probability:
+		return false
+	}
+	in.taken++
+	return true
+}
+
+// struck notes that its action was carried out.
+func (in *Injected) struck() {
+	if in == nil {
+		return
+	}
+	in.mu.Lock()
+	in.hits++
+	last := in.fault.Count > 0 && in.hits == in.fault.Count
+	if last || (in.fault.Count <= 0 && in.hits == 1) {
+		close(in.enough)
+	}
+	in.mu.Unlock()
+	if last {
+		in.Remove()
+	}
+}
+
+// rules are what is in place, faults and interceptors, in the order in which they
+// were put there.
+type rules struct {
+	list atomic.Pointer[[]rule] // nil: none
+	mu   sync.Mutex             // held while the list is replaced
+}
+
+type rule struct {
+	fault     *Injected
+	intercept *func(*Event) Action
+}
+
+// any is the fast path's only question.
+func (r *rules) any() bool { return r.list.Load() != nil }
+
+func (r *rules) inject(f Fault) *Injected {
+	in := &Injected{fault: f, rules: r, enough: make(chan struct{})}
+	if f.Probability > 0 && f.Probability < 1 {
+		in.chance = rand.New(rand.NewPCG(f.Seed, 0x6d717465737400))
+	}
+	r.add(rule{fault: in})
+	return in
+}
+
+func (r *rules) intercept(f func(*Event) Action) (remove func()) {
+	r.add(rule{intercept: &f})
+	return func() { r.removeIf(func(x rule) bool { return x.intercept == &f }) }
+}
+
+func (r *rules) add(x rule) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var list []rule
+	if now := r.list.Load(); now != nil {
+		list = slices.Clone(*now)
+	}
+	list = append(list, x)
+	r.list.Store(&list)
+}
+
+func (r *rules) remove(in *Injected) {
+	r.removeIf(func(x rule) bool { return x.fault == in })
+}
+
+func (r *rules) removeIf(gone func(rule) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.list.Load()
+	if now == nil {
+		return
+	}
+	list := slices.DeleteFunc(slices.Clone(*now), gone)
+	if len(list) == 0 {
+		r.list.Store(nil)
+		return
+	}
+	r.list.Store(&list)
+}
+
+// decide asks what is in place, in order: the first that does not pass decides.
+// Whoever carries the action out calls struck on the fault, which may be nil.
+func (r *rules) decide(e *Event) (Action, *Injected) {
+	list := r.list.Load()
+	if list == nil {
+		return Action{}, nil
+	}
+	for _, x := range *list {
+		if x.intercept != nil {
+			if a := (*x.intercept)(e); !a.passes() {
+				return a, nil
+			}
+			continue
+		}
+		if !x.fault.fault.matches(e) || !x.fault.take() {
+			continue
+		}
+		if a := x.fault.fault.Do; !a.passes() {
+			return a, x.fault
+		}
+		x.fault.struck()
+	}
+	return Action{}, nil
+}
+
+// passes tells whether an action is nothing but Pass.
+func (a Action) passes() bool { return a.kind == kindPass && a.next == nil }

@@ -1,0 +1,330 @@
+package mqtest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/internal/wire"
+	"github.com/mqkit/mqkit/mqtest"
+)
+
+const publish = "basic.publish"
+
+func TestCutBeforeAndAfterAPublishIsApplied(t *testing.T) {
+	for point, want := range map[mqtest.Point][]string{
+		mqtest.Received: {"a", "b"},
+		mqtest.Applied:  {"a", "b", "c"},
+	} {
+		for name, action := range map[string]mqtest.Action{"cut": mqtest.Cut(), "reset": mqtest.Reset()} {
+			t.Run(point.String()+" "+name, func(t *testing.T) {
+				onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+					c := connect(t, s)
+					c.declare("q")
+					c.publish("q", "a", "b")
+					same(t, "before", c.verdicts(2), []string{"1+", "2+"})
+					in := s.Inject(mqtest.Fault{Point: point, Method: publish, MessageID: "c", Count: 1, Do: action})
+					c.publish("q", "c")
+					hit(t, in, 1)
+					c.lost()
+					gone(t, b)
+					same(t, "queue", b.Queue("q").Bodies(), want)
+				})
+			})
+		}
+	}
+}
+
+func TestDropBeforeAndAfterAPublishIsApplied(t *testing.T) {
+	for point, want := range map[mqtest.Point]string{mqtest.Received: "a b d e", mqtest.Applied: "a b c d e"} {
+		t.Run(point.String(), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+				p := raw(t, s)
+				p.confirming()
+				in := s.Inject(mqtest.Fault{Point: point, Method: publish, MessageID: "c", Count: 1, Do: mqtest.Drop()})
+				told := map[uint64]bool{}
+				for _, id := range []string{"a", "b", "c", "d", "e"} {
+					p.publishID(1, "q", id, id)
+				}
+				for len(told) < 4 {
+					m, ok := p.expect("basic.ack").Method.(*wire.BasicAck)
+					for n := uint64(1); ok && n <= m.DeliveryTag; n++ {
+						if n == m.DeliveryTag || m.Multiple {
+							told[n] = true
+						}
+					}
+				}
+				if told[3] {
+					t.Error("the confirm that was to be lost is among them")
+				}
+				hit(t, in, 1)
+				same(t, "queue", b.Queue("q").Bodies(), strings.Fields(want))
+			})
+		})
+	}
+}
+
+func TestNackBeforeAndAfterAPublishIsApplied(t *testing.T) {
+	for point, want := range map[mqtest.Point]string{mqtest.Received: "a d", mqtest.Applied: "a b c d"} {
+		t.Run(point.String(), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+				c := connect(t, s)
+				c.declare("q")
+				in := s.Inject(mqtest.Fault{
+					Point: point, Method: publish, RoutingKey: "q", Skip: 1, Count: 2, Do: mqtest.Nack(),
+				})
+				c.publish("q", "a", "b", "c", "d")
+				same(t, "verdicts", c.verdicts(4), []string{"1+", "2-", "3-", "4+"})
+				hit(t, in, 2)
+				same(t, "queue", b.Queue("q").Bodies(), strings.Fields(want))
+			})
+		})
+	}
+}
+
+func TestReturnNeverReachesTheBroker(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		c := connect(t, s)
+		c.declare("q")
+		in := s.Inject(mqtest.Fault{Point: mqtest.Received, MessageID: "b", Do: mqtest.Return(312, "NO_ROUTE")})
+		c.publish("q", "a", "b", "c")
+		same(t, "verdicts", c.verdicts(3), []string{"1+", "2+", "3+"})
+		r, _ := receive(t, c.returns)
+		if r.ReplyCode != 312 || r.MessageId != "b" || string(r.Body) != "b" || r.RoutingKey != "q" {
+			t.Errorf("returned %+v", r)
+		}
+		hit(t, in, 1)
+		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "c"})
+	})
+}
+
+func TestTwiceIsAppliedTwiceAndConfirmedOnce(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		c := connect(t, s)
+		c.declare("q")
+		in := s.Inject(mqtest.Fault{Point: mqtest.Received, MessageID: "b", Do: mqtest.Twice()})
+		c.publish("q", "a", "b", "c")
+		same(t, "verdicts", c.verdicts(3), []string{"1+", "2+", "3+"})
+		hit(t, in, 1)
+		c.settled()
+		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "b", "b", "c"})
+	})
+}
+
+func TestCloseChannelOnAPublish(t *testing.T) {
+	for point, want := range map[mqtest.Point][]string{
+		mqtest.Received: {"a", "later"},
+		mqtest.Applied:  {"a", "b", "later"},
+	} {
+		t.Run(point.String(), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+				c := connect(t, s)
+				c.declare("q")
+				in := s.Inject(mqtest.Fault{
+					Point: point, MessageID: "b", Count: 1, Do: mqtest.CloseChannel(404, "NOT_FOUND - so there"),
+				})
+				c.publish("q", "a")
+				c.verdicts(1)
+				c.publish("q", "b")
+				err := c.channelLost()
+				if err == nil || err.Code != 404 || err.Reason != "NOT_FOUND - so there" || !err.Server {
+					t.Fatalf("closed with %v", err)
+				}
+				hit(t, in, 1)
+				// The id is free again, and so is its count of confirms.
+				c.open()
+				c.publish("q", "later")
+				same(t, "verdicts", c.verdicts(1), []string{"1+"})
+				same(t, "queue", b.Queue("q").Bodies(), want)
+			})
+		})
+	}
+}
+
+func TestWhatFollowsAClosedChannelIsDropped(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.open("/")
+		p.method(1, "channel.open", nil)
+		p.expect("channel.open-ok")
+		p.method(1, "queue.declare", map[string]any{"queue": "q"})
+		p.expect("queue.declare-ok")
+		in := s.Inject(mqtest.Fault{Point: mqtest.Received, Method: publish, Skip: 1, Count: 1, Do: mqtest.CloseChannel(406, "")})
+		p.publish(1, "q", "a")
+		p.publish(1, "q", "culprit")
+		p.publish(1, "q", "after")
+		p.expect("channel.close")
+		hit(t, in, 1)
+		p.publish(1, "q", "after")
+		p.method(1, "channel.close-ok", nil)
+		p.method(1, "channel.open", nil)
+		p.expect("channel.open-ok")
+		p.publish(1, "q", "b")
+		p.method(1, "basic.qos", nil)
+		p.expect("basic.qos-ok")
+		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "b"})
+	})
+}
+
+func TestConfirmsAreBatched(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		in := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish, Count: 3, Do: mqtest.Batch(3, 0)})
+		for range 3 {
+			p.publish(1, "q", "x")
+		}
+		if m := p.expect("basic.ack"); m.String() != "basic.ack delivery-tag=3 multiple=true" {
+			t.Errorf("got %v", m)
+		}
+		hit(t, in, 3)
+	})
+}
+
+func TestConfirmsAreNackedAsARange(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		in := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish, Count: 2, Do: mqtest.NackBatch(2, 0)})
+		p.publish(1, "q", "x")
+		p.publish(1, "q", "y")
+		if m := p.expect("basic.nack"); m.String() != "basic.nack delivery-tag=2 multiple=true" {
+			t.Errorf("got %v", m)
+		}
+		hit(t, in, 2)
+		same(t, "queue", b.Queue("q").Bodies(), []string{"x", "y"})
+	})
+}
+
+func TestConfirmsAreReversed(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		in := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish, Do: mqtest.Reverse(3, 0)})
+		for range 3 {
+			p.publish(1, "q", "x")
+		}
+		for _, want := range []string{"3", "2", "1"} {
+			if m := p.expect("basic.ack"); m.String() != "basic.ack delivery-tag="+want+" multiple=false" {
+				t.Errorf("got %v, want tag %s", m, want)
+			}
+		}
+		if err := in.Wait(timeout(t)); err != nil || in.Hits() != 3 {
+			t.Errorf("%d hits, %v", in.Hits(), err)
+		}
+	})
+}
+
+func TestABatchThatStaysSmallIsSaidInTheEnd(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		c := connect(t, s)
+		c.declare("q")
+		s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish, Do: mqtest.Batch(100, time.Millisecond)})
+		c.publish("q", "a", "b")
+		same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
+	})
+}
+
+// A lost confirm leaves a gap: no ack for many may cover it, whatever the broker
+// batches.
+func TestNoAckForManyCoversALostConfirm(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		for _, point := range []mqtest.Point{mqtest.Received, mqtest.Applied} {
+			s.Inject(mqtest.Fault{Point: point, Method: publish, MessageID: "lost at " + point.String(), Do: mqtest.Drop()})
+		}
+		hold := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish, MessageID: "", Do: mqtest.Batch(4, 0)})
+		for _, id := range []string{"a", "lost at received", "b", "lost at applied", "c", "d"} {
+			p.publishID(1, "q", id, id)
+		}
+		var got []string
+		for range 4 {
+			got = append(got, p.expect("basic.ack").String())
+		}
+		same(t, "acks", got, []string{
+			"basic.ack delivery-tag=1 multiple=false",
+			"basic.ack delivery-tag=3 multiple=false",
+			"basic.ack delivery-tag=5 multiple=false",
+			"basic.ack delivery-tag=6 multiple=false",
+		})
+		hit(t, hold, 4)
+		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "b", "lost at applied", "c", "d"})
+	})
+}
+
+func TestDelayKeepsTheOrderOfItsChannelAlone(t *testing.T) {
+	for _, point := range []mqtest.Point{mqtest.Received, mqtest.Applied} {
+		t.Run(point.String(), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+				c := connect(t, s)
+				c.declare("q")
+				c.declare("other")
+				const d = 50 * time.Millisecond
+				in := s.Inject(mqtest.Fault{Point: point, MessageID: "slow", Count: 1, Do: mqtest.Delay(d)})
+				before := time.Now()
+				c.publish("q", "slow", "fast")
+				slow := c.confirms
+				c.open()
+				c.publish("other", "x")
+				c.verdicts(1)
+				if took := time.Since(before); took > d {
+					t.Logf("the other channel took %v: the machine is busy", took)
+				}
+				c.confirms = slow
+				same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
+				if took := time.Since(before); took < d {
+					t.Errorf("confirmed after %v", took)
+				}
+				hit(t, in, 1)
+				same(t, "queue", b.Queue("q").Bodies(), []string{"slow", "fast"})
+			})
+		})
+	}
+}
+
+func TestStallOnAPublish(t *testing.T) {
+	for point, want := range map[mqtest.Point][]string{mqtest.Received: nil, mqtest.Applied: {"a"}} {
+		t.Run(point.String(), func(t *testing.T) {
+			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+				c := connect(t, s)
+				c.declare("q")
+				in := s.Inject(mqtest.Fault{Point: point, MessageID: "a", Do: mqtest.Stall()})
+				c.publish("q", "a", "b", "c")
+				hit(t, in, 1)
+				select {
+				case v := <-c.confirms:
+					t.Errorf("confirmed: %v", v)
+				case err := <-c.connClosed:
+					t.Errorf("closed: %v", err)
+				default:
+				}
+				if got := b.Queue("q").Bodies(); len(got) < len(want) || (len(want) == 0 && len(got) > 0) {
+					t.Errorf("queue: %v", got)
+				}
+				s.DropConnections()
+				c.lost()
+			})
+		})
+	}
+}
+
+func TestMandatoryAndDropMixWithTheBrokersOwnReturns(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		c := connect(t, s)
+		in := s.Inject(mqtest.Fault{Point: mqtest.Received, MessageID: "nacked", Do: mqtest.Nack()})
+		for _, id := range []string{"nacked", "unroutable"} {
+			err := c.ch.PublishWithContext(timeout(t), "", "nowhere", true, false, amqp.Publishing{MessageId: id})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		same(t, "verdicts", c.verdicts(2), []string{"1-", "2+"})
+		if r, _ := receive(t, c.returns); r.MessageId != "unroutable" {
+			t.Errorf("returned %q", r.MessageId)
+		}
+		hit(t, in, 1)
+	})
+}
