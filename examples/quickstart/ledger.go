@@ -17,17 +17,46 @@ type ledger struct {
 	total       int   // sightings
 	orders      int   // orders seen at least once
 	redelivered int   // further sightings of which the broker says: given out before
+	atEnd       bool  // the entry behind the last order was seen
 	published   int
 	confirmed   []bool // by order
 	republished uint64
 	failure     error // of the first order that was not confirmed
+	faults      faults
 	cutShort    bool
 }
+
+// faults is what happened to the connections.
+type faults struct {
+	planned, made                 int // cuts
+	lostPublishing, lostConsuming int // connections, by whatever
+}
+
+// check tells what did not happen.
+func (f faults) check() error {
+	lost := f.lostPublishing + f.lostConsuming
+	switch {
+	case f.made != f.planned:
+		return fmt.Errorf("%d cuts were planned and %d made: this run proves nothing", f.planned, f.made)
+	case lost < f.made:
+		return fmt.Errorf("%d cuts were made and %d connections lost: this run proves nothing", f.made, lost)
+	default:
+		return nil
+	}
+}
+
+// endID is the entry that is published behind the last order, so that whoever
+// gets it has got all copies of all orders.
+const endID = -1
 
 // consume is the handler.
 func (l *ledger) consume(_ context.Context, o order, d *consumer.Delivery) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if o.ID == endID {
+		l.atEnd = true
+		return nil
+	}
 	if o.ID < 0 || o.ID >= len(l.seen) {
 		return consumer.Reject(fmt.Errorf("order %d was never published", o.ID))
 	}
@@ -63,12 +92,13 @@ func (l *ledger) consumed() (orders, total int) {
 	return l.orders, l.total
 }
 
-// missing is how many confirmed orders were not consumed.
-func (l *ledger) missing() int {
+// complete tells whether all confirmed orders were consumed, all copies of them
+// too if the end was published, and the connections suffered what they should.
+func (l *ledger) complete(endPublished bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	_, missing := l.countLocked()
-	return missing
+	return missing == 0 && (l.atEnd || !endPublished) && l.faults.check() == nil
 }
 
 func (l *ledger) countLocked() (confirmed, missing int) {
@@ -89,6 +119,12 @@ func (l *ledger) cut() {
 	l.cutShort = true
 }
 
+func (l *ledger) connections(f faults) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.faults = f
+}
+
 // check says what is wrong with the books.
 func (l *ledger) check() error {
 	l.mu.Lock()
@@ -100,7 +136,7 @@ func (l *ledger) check() error {
 	case confirmed < l.published:
 		return fmt.Errorf("%d orders were not confirmed, the first: %w", l.published-confirmed, l.failure)
 	default:
-		return nil
+		return l.faults.check()
 	}
 }
 
@@ -114,7 +150,7 @@ func (l *ledger) String() string {
 	duplicates := l.total - l.orders
 	why := ""
 	if duplicates > 0 {
-		why = fmt.Sprintf("  (%d republished, %d given out again)", duplicates-l.redelivered, l.redelivered)
+		why = fmt.Sprintf("  (confirm lost, published again: %d; ack lost, given out again: %d)", duplicates-l.redelivered, l.redelivered)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "published   %6d\n", l.published)
@@ -122,6 +158,7 @@ func (l *ledger) String() string {
 	fmt.Fprintf(&b, "republished %6d\n", l.republished)
 	fmt.Fprintf(&b, "consumed    %6d\n", l.orders)
 	fmt.Fprintf(&b, "duplicates  %6d%s\n", duplicates, why)
+	fmt.Fprintf(&b, "cuts        %6d  (connections lost: publishing %d, consuming %d)\n", l.faults.made, l.faults.lostPublishing, l.faults.lostConsuming)
 	if l.cutShort {
 		fmt.Fprintf(&b, "unread      %6d\n", missing)
 		missing = 0

@@ -102,10 +102,11 @@ type meter struct {
 
 func (m *meter) String() string {
 	s, now := m.producer.Stats(), time.Now()
-	rate := float64(s.Confirmed-m.confirmed) / now.Sub(m.at).Seconds()
-	m.confirmed, m.at = s.Confirmed, now
+	confirmed := min(s.Confirmed, uint64(m.orders)) // the end behind them is no order
+	rate := float64(confirmed-m.confirmed) / now.Sub(m.at).Seconds()
+	m.confirmed, m.at = confirmed, now
 	consumed, _ := m.books.consumed()
 	return fmt.Sprintf("confirmed %d of %d (%.0f/s), in flight %d, consumed %d, publishing %s, consuming %s",
-		s.Confirmed, m.orders, rate, s.InFlight, consumed,
+		confirmed, m.orders, rate, s.InFlight, consumed,
 		m.pool.Status(reconnect.Publishing).State, m.pool.Status(reconnect.Consuming).State)
 }

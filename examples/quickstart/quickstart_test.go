@@ -33,11 +33,13 @@ func TestLedgerExplainsDuplicates(t *testing.T) {
 	consume(t, books, 1, true)
 	consume(t, books, 1, true)
 	books.confirm(make([]error, 3), 7)
+	books.connections(faults{planned: 3, made: 3, lostPublishing: 2, lostConsuming: 1})
 	const want = `published        3
 confirmed        3
 republished      7
 consumed         3
-duplicates       3  (1 republished, 2 given out again)
+duplicates       3  (confirm lost, published again: 1; ack lost, given out again: 2)
+cuts             3  (connections lost: publishing 2, consuming 1)
 lost             0
 `
 	if got := books.String(); got != want {
@@ -51,12 +53,13 @@ lost             0
 func TestLedgerCallsLostWhatWasConfirmedAndNotConsumed(t *testing.T) {
 	books := &ledger{seen: make([]int, 3)}
 	consume(t, books, 2, false)
-	if n := books.missing(); n != 0 {
-		t.Errorf("%d are missing before any was confirmed", n)
+	if !books.complete(false) {
+		t.Error("one is missing before any was confirmed")
 	}
 	books.confirm([]error{nil, errors.New("nacked"), nil}, 0)
-	if n := books.missing(); n != 1 {
-		t.Errorf("%d are missing, want order 0", n)
+	consume(t, books, endID, false)
+	if books.complete(true) {
+		t.Error("order 0 is not missing")
 	}
 	if !strings.Contains(books.String(), "lost             1\n") {
 		t.Errorf("got\n%s", books)
@@ -74,9 +77,42 @@ func TestLedgerCallsLostWhatWasConfirmedAndNotConsumed(t *testing.T) {
 	}
 }
 
+func TestLedgerIsCompleteWhenTheEndWasSeen(t *testing.T) {
+	books := &ledger{seen: make([]int, 1)}
+	consume(t, books, 0, false)
+	books.confirm(make([]error, 1), 1)
+	if books.complete(true) {
+		t.Error("a copy may follow, and it is complete")
+	}
+	consume(t, books, 0, false)
+	consume(t, books, endID, false)
+	if !books.complete(true) {
+		t.Error("it is not complete")
+	}
+	if orders, total := books.consumed(); orders != 1 || total != 2 {
+		t.Errorf("%d orders, %d times; want 1, twice", orders, total)
+	}
+}
+
+func TestLedgerProvesNothingWithoutCuts(t *testing.T) {
+	for _, c := range []struct {
+		faults faults
+		want   string
+	}{
+		{faults{planned: 3, made: 2, lostPublishing: 2}, "3 cuts were planned and 2 made"},
+		{faults{planned: 3, made: 3, lostPublishing: 1, lostConsuming: 1}, "3 cuts were made and 2 connections lost"},
+	} {
+		books := &ledger{}
+		books.connections(c.faults)
+		if err := books.check(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %v, want %q", c.faults, err, c.want)
+		}
+	}
+}
+
 func TestLedgerRejectsWhatWasNeverPublished(t *testing.T) {
 	books := &ledger{seen: make([]int, 1)}
-	for _, id := range []int{-1, 1} {
+	for _, id := range []int{-2, 1} {
 		if err := books.consume(t.Context(), order{ID: id}, &consumer.Delivery{}); err == nil {
 			t.Errorf("order %d was taken", id)
 		}
@@ -142,7 +178,6 @@ func TestExitCodes(t *testing.T) {
 		{nil, true, 130},
 		{errors.New("x"), false, 1},
 		{errors.New("x"), true, 130},
-		{fmt.Errorf("%w (no engine)", errNoBroker), false, 2},
 		{fmt.Errorf("AMQP_URL: %w", reconnect.ErrConfig), false, 2},
 	} {
 		if got := exitCode(c.err, c.interrupted); got != c.want {

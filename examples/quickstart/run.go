@@ -21,29 +21,34 @@ type order struct {
 	Cents int    `json:"cents"`
 }
 
-const (
-	// drainTime is how long the last messages may take after Ctrl-C.
-	drainTime = 10 * time.Second
+// job is what is to be done.
+type job struct {
+	orders int
+	rate   int // a second; 0 is as fast as it goes
 
 	// silence is how long a subscribed consumer waits for a missing message
 	// before it counts as lost.
-	silence = 20 * time.Second
-)
+	silence time.Duration
+}
+
+// drainTime is how long the last messages may take after Ctrl-C.
+const drainTime = 10 * time.Second
 
 // run does it all and prints the ledger to stdout. The error says what is wrong
 // with it.
-func run(ctx context.Context, n, rate int, stdout, stderr io.Writer) error {
-	cfg, remove, err := findBroker(ctx, stderr)
+func run(ctx context.Context, job job, stdout, stderr io.Writer) error {
+	talk := newTalk(stderr)
+	brokers, err := findBrokers(ctx, talk)
 	if err != nil {
 		return err
 	}
-	defer remove()
+	defer brokers.close()
 
 	queue := "quickstart." + rand.Text()[:8]
-	talk := newTalk(stderr)
+	cfg := brokers.cfg
 	cfg.OnStateChange = talk.stateChange
 	cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: queue, Expires: time.Hour}}}
-	opening, cancel := context.WithTimeout(ctx, 15*time.Second)
+	opening, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
 	pool, err := reconnect.Open(opening, cfg)
 	if err != nil {
@@ -61,9 +66,11 @@ func run(ctx context.Context, n, rate int, stdout, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	books := &ledger{seen: make([]int, n)}
-	meter := &meter{pool: pool, producer: p, books: books, orders: n, at: time.Now()}
+	books := &ledger{seen: make([]int, job.orders)}
+	cuts := planCuts(brokers.proxies, job.orders, books, talk)
+	meter := &meter{pool: pool, producer: p, books: books, orders: job.orders, at: time.Now()}
 	stopProgress := talk.progress(meter.String)
+	interrupted := ctx
 	ctx, giveUp := context.WithCancel(ctx)
 	defer giveUp()
 	consuming, stopConsuming := context.WithCancel(ending)
@@ -73,9 +80,13 @@ func run(ctx context.Context, n, rate int, stdout, stderr io.Writer) error {
 		consumed <- c.Run(consuming, consumer.JSON(books.consume))
 	}()
 
-	sent, publishErr := publish(ctx, p, queue, n, rate)
-	books.confirm(settle(ctx, p, sent), p.Stats().Republished)
-	awaitRest(ctx, books, c)
+	sent, publishErr := publish(ctx, p, queue, job)
+	verdicts, endErr := settle(ctx, p, queue, sent)
+	books.confirm(verdicts, p.Stats().Republished)
+	awaitRest(ctx, books, c, job.silence, func() bool {
+		books.connections(cuts.faults(pool, interrupted.Err() != nil))
+		return books.complete(endErr == nil)
+	})
 	stopConsuming()
 	consumeErr := <-consumed
 	stopProgress()
@@ -83,13 +94,13 @@ func run(ctx context.Context, n, rate int, stdout, stderr io.Writer) error {
 	return errors.Join(publishErr, consumeErr, books.check(), deleteQueue(ending, pool))
 }
 
-// publish sends n orders, none of them waiting for its verdict.
-func publish(ctx context.Context, p *producer.Producer, queue string, n, rate int) ([]*producer.Confirmation, error) {
+// publish sends the orders, none of them waiting for its verdict.
+func publish(ctx context.Context, p *producer.Producer, queue string, job job) ([]*producer.Confirmation, error) {
 	var sent []*producer.Confirmation
 	begin := time.Now()
-	for id := range n {
-		if rate > 0 {
-			due := begin.Add(time.Duration(id) * time.Second / time.Duration(rate))
+	for id := range job.orders {
+		if job.rate > 0 {
+			due := begin.Add(time.Duration(id) * time.Second / time.Duration(job.rate))
 			select {
 			case <-time.After(time.Until(due)):
 			case <-ctx.Done():
@@ -111,30 +122,32 @@ func publish(ctx context.Context, p *producer.Producer, queue string, n, rate in
 	return sent, nil
 }
 
-// settle returns the verdicts, when all are there; after Ctrl-C it does not wait
-// for ever.
-func settle(ctx context.Context, p *producer.Producer, sent []*producer.Confirmation) []error {
+// settle returns the verdicts, when all are there, and publishes the end behind
+// them; after Ctrl-C it does not wait for ever.
+func settle(ctx context.Context, p *producer.Producer, queue string, sent []*producer.Confirmation) (verdicts []error, endErr error) {
 	_ = p.Flush(ctx) // each message's own Confirmation says more
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
-	_ = p.Close(closing)
-	verdicts := make([]error, len(sent))
-	for id, c := range sent {
-		verdicts[id] = c.Err()
+	m, endErr := producer.JSON(order{ID: endID})
+	if endErr == nil {
+		endErr = p.Publish(closing, m.ToQueue(queue))
 	}
-	return verdicts
+	_ = p.Close(closing)
+	for _, c := range sent {
+		verdicts = append(verdicts, c.Err())
+	}
+	return verdicts, endErr
 }
 
-// awaitRest waits until every confirmed order was consumed, or none comes any
-// more.
-func awaitRest(ctx context.Context, books *ledger, c *consumer.Consumer) {
+// awaitRest waits until the books are complete, or nothing comes any more.
+func awaitRest(ctx context.Context, books *ledger, c *consumer.Consumer, silence time.Duration, complete func() bool) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	limit := silence
 	last, since := -1, time.Now()
-	for books.missing() > 0 {
+	for !complete() {
 		if ctx.Err() != nil {
-			limit = drainTime
+			limit = min(silence, drainTime)
 		}
 		if _, n := books.consumed(); n != last || ctx.Err() == nil && !c.Status().Subscribed {
 			last, since = n, time.Now()
