@@ -19,9 +19,13 @@ const (
 	// close-ok or not: acks and releases written just before are then lost, and
 	// the deliveries counted as failed (rabbitmq-server issue 10327, seen on
 	// 4.3.6). So a drain gives back single deliveries only as many at a time, with
-	// a pause for the log; all that is left at the end goes as one settlement.
-	paceCount = 16
-	pace      = 50 * time.Millisecond
+	// a pause for the log; all that is left at the end goes as one settlement. The
+	// pause is a multiple of what the broker took for basic.cancel, which a quorum queue
+	// writes to its log as well: so it fits a slow disk or a busy machine.
+	paceCount   = 16
+	pace        = 50 * time.Millisecond // at least
+	paceLongest = 2 * time.Second
+	paceFactor  = 4
 )
 
 // DrainError is returned by Run when handlers had not finished at the end of
@@ -51,7 +55,7 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	defer stop()
 
 	s.setDraining()
-	if err := s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) }); err == nil {
+	if err := s.cancelSubscription(ctx); err == nil {
 		// The driver closes in after the last delivery that came before cancel-ok.
 		for raw := range in {
 			s.take(&raw)
@@ -85,7 +89,7 @@ func (s *session) linger() {
 	ctx, stop := s.untilDrained()
 	defer stop()
 	// Without the driver's cancel-ok the broker keeps the consumer until this.
-	_ = s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
+	_ = s.cancelSubscription(ctx)
 	s.giveBack(ctx, r.drainTimeout())
 	if s.ch.Err() == nil {
 		r.left(s.finishSettling())
@@ -95,6 +99,17 @@ func (s *session) linger() {
 	}
 	s.end(errCancelled)
 	<-s.settlerDone
+}
+
+// cancelSubscription ends the subscription, and takes the pause between settlements
+// from how long that took.
+func (s *session) cancelSubscription(ctx context.Context) error {
+	began := time.Now()
+	err := s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pace = min(max(paceFactor*time.Since(began), pace), paceLongest)
+	return err
 }
 
 // setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is
@@ -117,7 +132,7 @@ func (s *session) setDraining() {
 // with the end of the session. If laters is not 0, what is to be settled later is
 // waited for only so long once no handler runs.
 func (s *session) giveBack(ctx context.Context, laters time.Duration) {
-	pacer := time.NewTicker(pace)
+	pacer := time.NewTicker(s.pace)
 	defer pacer.Stop()
 	alone := time.Now() // since when nothing but laters is waited for
 	for {

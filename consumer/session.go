@@ -48,6 +48,7 @@ type session struct {
 	ending     bool                      // the settler writes what there is and ends
 	givesBack  bool                      // what waits for a handler is not handled any more
 	quiet      chan struct{}             // closed when it gets quiet, see isQuietLocked
+	pace       time.Duration             // between settlements of a drain, see paceCount; 0: not known yet
 }
 
 func newSession(r *run, ch *reconnect.Channel) *session {
@@ -322,11 +323,18 @@ func (s *session) onlyLaters() bool {
 
 // noteWrites remembers when how many settlements were written, see paceCount.
 func (s *session) noteWrites(n int) {
-	if time.Since(s.lastWrite) > pace {
+	if time.Since(s.lastWrite) > s.pauseLength() {
 		s.burst = 0
 	}
 	s.burst += n
 	s.lastWrite = time.Now()
+}
+
+// pauseLength is how long the broker is given to write settlements down.
+func (s *session) pauseLength() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(s.pace, pace)
 }
 
 // calm waits, before the channel is closed, for the broker to have written what
@@ -335,7 +343,7 @@ func (s *session) calm() {
 	if s.burst <= paceCount {
 		return
 	}
-	timer := time.NewTimer(2 * pace)
+	timer := time.NewTimer(2 * s.pauseLength())
 	defer timer.Stop()
 	select {
 	case <-timer.C:

@@ -664,6 +664,10 @@ func testDeletedQueue(t *testing.T, c tools) {
 		queue := c.filled(t, url, 5)
 		p := c.start(t, command{url: url, name: "mqsub", args: append([]string{"-q", queue}, e.args...)})
 		p.awaitText(t, p.stdout, "5\n")
+		eventually(t, "what was printed is acked", patience, func() bool {
+			out, err := sharedNode(t).Ctl(t.Context(), "-q", "list_queues", "name", "messages")
+			return errors.Is(err, broker.ErrNoControl) || err == nil && regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(queue)+`\s+0$`).MatchString(out)
+		})
 		if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 			t.Fatal(err)
 		}

@@ -235,7 +235,7 @@ func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
 		done := len(handled)
 		mu.Unlock()
 		// The broker's count of a quorum queue follows a moment later.
-		eventually(t, fmt.Sprintf("round %d: %d of %d handled, the rest is left", round, done, n), 5*time.Second, func() bool {
+		eventually(t, fmt.Sprintf("round %d: %d of %d handled, the rest is left", round, done, n), patience, func() bool {
 			return ready(t, own, queue) == n-done
 		})
 	}

@@ -10,7 +10,7 @@ import (
 const (
 	// holdQuiet is how long nothing has to come until what is held is acked after
 	// all: the queue has no more, so an ack brings none, as a rule.
-	holdQuiet = 100 * time.Millisecond
+	holdQuiet = 2 * time.Second
 
 	// holdLongest bounds it for readers that take long: the broker wants its acks,
 	// after 30 minutes by default.
