@@ -132,7 +132,7 @@ func (s *session) setDraining() {
 // with the end of the session. If laters is not 0, what is to be settled later is
 // waited for only so long once no handler runs.
 func (s *session) giveBack(ctx context.Context, laters time.Duration) {
-	pacer := time.NewTicker(s.pace)
+	pacer := time.NewTicker(s.pauseLength())
 	defer pacer.Stop()
 	alone := time.Now() // since when nothing but laters is waited for
 	for {

@@ -12,29 +12,27 @@ import (
 	"weak"
 
 	"github.com/mqkit/mqkit/consumer"
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/mqtest"
 )
 
-// givenBack reads what the peer receives until the channel of sub is closed, and
-// tests that the tags 1 to n were given back before. What comes on other channels
-// does not matter.
-func (f *fixture) givenBack(sub *amqppeer.Method, n uint64) {
+// givenBack reads what the broker is sent until the channel of sub is closed, and
+// tests that the tags 1 to n were given back before.
+func (f *fixture) givenBack(sub *mqtest.Event, n uint64) {
 	f.t.Helper()
 	back := map[uint64]bool{}
 	for {
-		m := f.next("basic.ack", "basic.nack", "basic.reject", "channel.close")
+		m := f.nextOn(sub, "basic.ack", "basic.nack", "basic.reject", "channel.close")
 		switch {
-		case m.Channel != sub.Channel || m.Conn != sub.Conn:
-		case m.Name == "channel.close":
+		case m.Method == "channel.close":
 			for tag := range n {
 				if !back[tag+1] {
 					f.t.Errorf("delivery %d was unsettled when the channel was closed", tag+1)
 				}
 			}
 			return
-		case m.Name != "basic.nack" || !m.Requeue:
-			f.t.Errorf("the peer received %s", m)
-		case m.Multiple:
+		case m.Method != "basic.nack" || m.Field("requeue") != true:
+			f.t.Errorf("the broker was sent %s", settled(m))
+		case m.Field("multiple") == true:
 			for tag := range m.Tag {
 				back[tag+1] = true
 			}
@@ -49,39 +47,39 @@ func (f *fixture) givenBack(sub *amqppeer.Method, n uint64) {
 // what is unsettled then as failed.
 func TestStopWhileSubscribingDrains(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error {
+	f := newFixture(t, consumer.Config{DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error {
 		return consumer.Release(nil)
 	})
-	f.peer.Hold("basic.consume")
-	f.peer.Hold("basic.cancel")
-	f.subscription.Conn.Cut()
+	answer := f.hold(f.subscription.Conn+1, "basic.consume-ok", "basic.deliver") // a broker sends these until it has the cancel
+	f.cut(f.subscription)
 	sub := f.renewed()
+	f.enqueue("a", "b", "c")
+	answer.await(4)
 	f.stop() // before the answer
 	select {
 	case <-f.ended:
 		t.Errorf("Run returned %v while the broker may be subscribing it", f.err)
 	case <-time.After(50 * time.Millisecond):
 	}
-	sub.Answer()
-	deliver(sub, 1, "a", "b", "c") // a broker does so until it answers the cancel
-	m := f.next("basic.cancel", "channel.close")
-	if m.Name != "basic.cancel" || m.ConsumerTag != sub.ConsumerTag {
-		t.Fatalf("the peer received %s, want basic.cancel first", m)
+	answer.release()
+	m := f.nextOn(sub, "basic.cancel", "channel.close")
+	if m.Method != "basic.cancel" || m.ConsumerTag != sub.ConsumerTag {
+		t.Fatalf("the broker was sent %s, want basic.cancel first", m)
 	}
-	m.Answer()
 	f.givenBack(sub, 3)
 	if err := f.wait(); err != nil {
 		t.Errorf("Run: %v", err)
 	}
+	f.contains("a", "b", "c")
 }
 
 // TestStopWhileTheBrokerDoesNotAnswerAConsumeEndsWithTheDrain: it may never.
 func TestStopWhileTheBrokerDoesNotAnswerAConsumeEndsWithTheDrain(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: 20 * time.Millisecond}, func(context.Context, *consumer.Delivery) error { return nil })
-	f.peer.Hold("basic.consume")
-	f.subscription.Conn.Cut()
-	f.renewed()
+	f := newFixture(t, consumer.Config{DrainTimeout: 20 * time.Millisecond}, func(context.Context, *consumer.Delivery) error { return nil })
+	lost := f.unanswered(f.subscription.Conn+1, "basic.consume")
+	f.cut(f.subscription)
+	f.struck(lost)
 	f.stop()
 	if err := f.wait(); err != nil {
 		t.Errorf("Run: %v", err)
@@ -94,9 +92,10 @@ func TestStaleDeliveriesAreNotKeptBehindAStuckHandler(t *testing.T) {
 	t.Parallel()
 	const n = 50
 	var mu sync.Mutex
+	var once sync.Once
 	var dispatched []weak.Pointer[consumer.Delivery]
 	stuck, end := make(chan struct{}), make(chan struct{})
-	f := newFixture(t, "4.3.6", consumer.Config{
+	f := newFixture(t, consumer.Config{
 		Workers: 1,
 		OrderBy: func(d *consumer.Delivery) string { // sees what goes to the workers
 			mu.Lock()
@@ -105,21 +104,20 @@ func TestStaleDeliveriesAreNotKeptBehindAStuckHandler(t *testing.T) {
 			return ""
 		},
 	}, func(context.Context, *consumer.Delivery) error {
-		close(stuck)
+		once.Do(func() { close(stuck) })
 		<-end
 		return nil
 	})
 	defer close(end)
-	bodies := make([]string, n+1)
-	deliver(f.subscription, 1, bodies...)
-	<-stuck
+	f.enqueue(make([]string, n+1)...)
+	receive(t, stuck)
 	f.waiting(n)
-	f.subscription.Conn.Cut()
-	f.renewed()
+	f.cut(f.subscription)
+	f.renewed() // where all of them come again
 	kept := func() (left int) {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, p := range dispatched[1:] { // the handler has the first
+		for _, p := range dispatched[1 : n+1] { // the handler has the first
 			if p.Value() != nil {
 				left++
 			}
@@ -138,11 +136,14 @@ func TestStaleDeliveriesAreNotKeptBehindAStuckHandler(t *testing.T) {
 func TestLaterThatNeverComesIsWaitedForNoLongerThanADrain(t *testing.T) {
 	t.Parallel()
 	const timeout = 200 * time.Millisecond
-	held := make(chan *consumer.Delivery, 1)
+	later := make(chan *consumer.Delivery, 1)
 	second, end := make(chan struct{}), make(chan struct{})
-	f := newFixture(t, "4.3.6", consumer.Config{DrainTimeout: timeout, FlushInterval: never}, func(_ context.Context, d *consumer.Delivery) error {
-		if d.Tag == 1 {
-			held <- d
+	f := newFixture(t, consumer.Config{DrainTimeout: timeout, FlushInterval: never}, func(_ context.Context, d *consumer.Delivery) error {
+		switch {
+		case d.Redelivered: // in the next session
+			return nil
+		case string(d.Body) == "later":
+			later <- d
 			return consumer.Later
 		}
 		close(second)
@@ -150,14 +151,14 @@ func TestLaterThatNeverComesIsWaitedForNoLongerThanADrain(t *testing.T) {
 		return nil
 	})
 	sub := f.subscription
-	deliver(sub, 1, "later", "b")
-	d := <-held
-	<-second // so the first handler has returned
+	f.enqueue("later", "b")
+	d := receive(t, later)
+	receive(t, second) // so the first handler has returned
 	if s := f.Status(); s.Handling != 2 || s.Waiting != 0 {
 		t.Errorf("%+v, want one that runs and one that is settled later", s)
 	}
 	began := time.Now()
-	sub.Conn.Send(sub.Cancel())
+	f.cancel()
 	f.renewed()
 	f.unsettled(0)
 	close(end) // a handler that runs is waited for
@@ -169,9 +170,38 @@ func TestLaterThatNeverComesIsWaitedForNoLongerThanADrain(t *testing.T) {
 	for d.Ack() == nil { // the session ends a moment after its channel
 		runtime.Gosched()
 	}
+	f.until("it was handled again", func() bool { return f.Status().Acked == 2 })
 	if s := f.Status(); !s.Subscribed || s.Handling != 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestHandlerIsWaitedForBesideALaterThatNeverComes: only the latter has a bound.
+func TestHandlerIsWaitedForBesideALaterThatNeverComes(t *testing.T) {
+	t.Parallel()
+	later, running := make(chan struct{}), make(chan struct{})
+	f := newFixture(t, consumer.Config{DrainTimeout: 10 * time.Millisecond}, func(ctx context.Context, d *consumer.Delivery) error {
+		switch {
+		case d.Redelivered: // in the next session
+			return nil
+		case string(d.Body) == "later":
+			close(later)
+			return consumer.Later
+		}
+		close(running)
+		select {
+		case <-ctx.Done():
+			t.Errorf("its ctx has ended: %v", context.Cause(ctx))
+		case <-time.After(300 * time.Millisecond):
+		}
+		return nil
+	})
+	f.enqueue("later", "b")
+	receive(t, later)
+	receive(t, running)
+	f.cancel()
+	f.settlement("basic.ack(2 multiple=false requeue=false)")
+	f.givenBack(f.subscription, 1)
 }
 
 // TestHandlerThatLostItsSessionHasNotFailed whatever it returns: it was told that
@@ -185,8 +215,8 @@ func TestHandlerThatLostItsSessionHasNotFailed(t *testing.T) {
 	}
 	next := make(chan struct{})
 	begun := make(chan struct{}, len(ends))
-	f := newFixture(t, "4.3.6", consumer.Config{Workers: len(ends)}, func(ctx context.Context, d *consumer.Delivery) error {
-		if string(d.Body) == "next" {
+	f := newFixture(t, consumer.Config{Workers: len(ends)}, func(ctx context.Context, d *consumer.Delivery) error {
+		if d.Redelivered { // in the next session
 			next <- struct{}{}
 			<-ctx.Done()
 			return nil
@@ -195,14 +225,13 @@ func TestHandlerThatLostItsSessionHasNotFailed(t *testing.T) {
 		<-ctx.Done()
 		return ends[d.Tag-1]
 	})
-	deliver(f.subscription, 1, make([]string, len(ends))...)
+	f.enqueue(make([]string, len(ends))...)
 	for range ends {
-		<-begun
+		receive(t, begun)
 	}
-	f.subscription.Conn.Cut()
-	deliver(f.renewed(), 1, "next", "next", "next")
+	f.cut(f.subscription)
 	for range ends { // each worker has done with its first
-		<-next
+		receive(t, next)
 	}
 	if s := f.Status(); s.Failures != 0 || s.LastFailure != nil || s.Paused != 0 {
 		t.Errorf("%+v", s)
@@ -215,7 +244,7 @@ func TestHandlerThatLostItsSessionHasNotFailed(t *testing.T) {
 func TestRunNeedsAHandler(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	f := newFixture(t, "4.3.6", consumer.Config{}, g.handle)
+	f := newFixture(t, consumer.Config{}, g.handle)
 	f.stop()
 	_ = f.wait()
 	c, err := consumer.New(f.pool, consumer.Config{Queue: "q"})
@@ -227,7 +256,7 @@ func TestRunNeedsAHandler(t *testing.T) {
 	if err := c.Run(ctx, nil); err == nil || !strings.Contains(err.Error(), "needs a handler") {
 		t.Errorf("Run without a handler: %v", err)
 	}
-	if n := len(f.peer.Received("basic.consume")); n != 1 {
+	if n := len(f.received.of("basic.consume")); n != 1 {
 		t.Errorf("it subscribed: %d times in all", n)
 	}
 }

@@ -1,0 +1,138 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// TestServerCancelKeepsTheChannel: what is not overdue can still be settled there.
+func TestServerCancelKeepsTheChannel(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{Workers: 2, DrainTimeout: patience}, g.handle)
+	old := f.subscription
+	f.enqueue("a", "b", "waits")
+	a, b := g.next(t), g.next(t)
+	if a.Tag != 1 {
+		a, b = b, a
+	}
+	f.waiting(1)
+	f.cancel()
+	if m := f.settlement("basic.nack(3 multiple=false requeue=true)"); m.Channel != old.Channel {
+		t.Errorf("released on channel %d", m.Channel)
+	}
+	renewed := f.renewed()
+	if renewed.Channel == old.Channel || renewed.ConsumerTag == old.ConsumerTag || renewed.Conn != old.Conn {
+		t.Errorf("channel %d tag %s; before %d %s", renewed.Channel, renewed.ConsumerTag, old.Channel, old.ConsumerTag)
+	}
+	if a.ctx.Err() != nil {
+		t.Errorf("the handler's ctx has ended: %v", context.Cause(a.ctx))
+	}
+	// Tags of both channels at once; those of the old one are acked one by one,
+	// because an overdue one among them is void.
+	b.end <- nil
+	if m := f.settlement("basic.ack(2 multiple=false requeue=false)"); m.Channel != old.Channel {
+		t.Errorf("the late ack went to channel %d", m.Channel)
+	}
+	again := g.next(t) // on the new one
+	if string(again.Body) != "waits" || again.Tag != 1 {
+		t.Errorf("the new subscription gets %q with tag %d", again.Body, again.Tag)
+	}
+	again.end <- nil
+	if m := f.settlement("basic.ack(1 multiple=false requeue=false)"); m.Channel != renewed.Channel {
+		t.Errorf("the new ack went to channel %d", m.Channel)
+	}
+	a.end <- nil
+	if m := f.settlement("basic.ack(1 multiple=false requeue=false)"); m.Channel != old.Channel {
+		t.Errorf("the late ack went to channel %d", m.Channel)
+	}
+	if m := f.next("channel.close"); m.Channel != old.Channel {
+		t.Errorf("channel %d was closed, want the old one, when its handlers had finished", m.Channel)
+	}
+	f.until("the queue is empty", func() bool { return f.queue.Len() == 0 })
+}
+
+// TestServerCancelEndsMultipleAcks: the tag of one, or one below it, may be void.
+func TestServerCancelEndsMultipleAcks(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{FlushInterval: never, Workers: 3}, g.handle)
+	f.enqueue("a", "b", "c")
+	calls := map[uint64]*call{}
+	for range 3 {
+		c := g.next(t)
+		calls[c.Tag] = c
+	}
+	for tag := range uint64(2) {
+		if err := calls[tag+1].Ack(); err != nil {
+			t.Error(err)
+		}
+	}
+	f.unsettled(0)
+	f.cancel()
+	f.settlement("basic.ack(1 multiple=false requeue=false)")
+	f.settlement("basic.ack(2 multiple=false requeue=false)")
+}
+
+// TestOverdueDeliveryComesAgainAndItsLateAckHarmsNothing: the broker has taken it
+// back, and the subscription with it.
+func TestOverdueDeliveryComesAgainAndItsLateAckHarmsNothing(t *testing.T) {
+	t.Parallel()
+	first, second, end := make(chan *consumer.Delivery, 1), make(chan struct{}), make(chan struct{})
+	var calls atomic.Int64
+	f := newFixture(t, consumer.Config{Workers: 2, DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+		switch calls.Add(1) {
+		case 1:
+			first <- d
+			<-end
+		case 2:
+			close(second)
+		}
+		return nil
+	}, queues(topology.Queue{Name: "q", ConsumerTimeout: 50 * time.Millisecond}))
+	f.enqueue("a")
+	d := receive(t, first)
+	old := f.subscription
+	for old.ConsumerTag != d.ConsumerTag { // on a busy machine it may have been overdue before
+		old = f.next("basic.consume")
+	}
+	f.nextOn(old, "basic.cancel") // the broker keeps the consumer until it is told
+	receive(t, second)
+	close(end)
+	if got, want := settled(f.nextOn(old, settlements...)), fmt.Sprintf("basic.ack(%d multiple=false requeue=false)", d.Tag); got != want {
+		t.Errorf("the late verdict is %s, want %s", got, want)
+	}
+	f.nextOn(old, "channel.close") // by the client
+	f.until("the queue is empty", func() bool { return f.queue.Len() == 0 })
+	f.until("it is subscribed", func() bool { s := f.Status(); return s.Subscribed && s.Sessions > 1 })
+	if strings.Contains(f.log.String(), "session lost") {
+		t.Errorf("the log is %s", f.log)
+	}
+}
+
+// TestCutIsNotTakenForACancel: with its channel the driver closes also the
+// notification of a cancel.
+func TestCutIsNotTakenForACancel(t *testing.T) {
+	t.Parallel()
+	goOn := make(chan struct{})
+	f := newFixture(t, consumer.Config{OrderBy: func(*consumer.Delivery) string {
+		<-goOn // holds the session until the driver has closed all
+		return ""
+	}}, func(context.Context, *consumer.Delivery) error { return nil })
+	f.enqueue("a")
+	f.waiting(1)
+	f.cut(f.subscription)
+	f.next("connection.open") // the cut was seen
+	close(goOn)
+	f.renewed()
+	if s := f.log.String(); strings.Contains(s, "cancelled the subscription") || !strings.Contains(s, "session lost") {
+		t.Errorf("the log is %s", s)
+	}
+}

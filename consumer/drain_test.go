@@ -1,0 +1,163 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/consumer"
+)
+
+func TestDrainCancelsFirstAndWritesNothingBeforeTheAnswer(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{DrainTimeout: patience}, g.handle)
+	conn := f.subscription.Conn
+	f.enqueue("a", "b")
+	a := g.next(t)
+	f.waiting(1)
+	delivery, answer := f.hold(conn, "basic.deliver"), f.hold(conn, "basic.cancel-ok")
+	f.enqueue("c")
+	delivery.await(1)
+	f.stop()
+	cancel := f.next("basic.cancel")
+	if cancel.ConsumerTag != f.subscription.ConsumerTag {
+		t.Errorf("it cancels %s", cancel.ConsumerTag)
+	}
+	answer.await(1)
+	a.end <- nil
+	delivery.release() // was on its way
+	select {
+	case c := <-g.begun:
+		t.Errorf("delivery %d was begun while draining", c.Tag)
+	case <-time.After(20 * time.Millisecond): // it had time to write
+	}
+	f.unsettled(0)
+	if s := f.Status(); s.Subscribed || s.Cause == nil || !strings.Contains(s.Cause.Error(), "draining") {
+		t.Errorf("while it drains: %+v", s)
+	}
+	answer.release()
+	want := map[string]bool{
+		"basic.ack(1 multiple=false requeue=false)": true,
+		"basic.nack(2 multiple=false requeue=true)": true,
+		"basic.nack(3 multiple=false requeue=true)": true,
+	}
+	for range 3 {
+		m := settled(f.next("basic.ack", "basic.nack", "basic.reject", "channel.close"))
+		if !want[m] {
+			t.Errorf("%s: want one of %v", m, want)
+		}
+		delete(want, m)
+	}
+	f.next("channel.close")
+	if err := f.wait(); err != nil {
+		t.Errorf("a clean drain: %v", err)
+	}
+	if s := f.Status(); s.Acked != 1 || s.Released != 2 || s.Subscribed {
+		t.Errorf("%+v", s)
+	}
+	if n := len(g.begun); n != 0 {
+		t.Errorf("%d deliveries were begun while draining", n)
+	}
+	f.contains("b", "c")
+}
+
+// TestDrainBefore43WorksThroughWhatWaits: a release counts as a failure there.
+func TestDrainBefore43WorksThroughWhatWaits(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{DrainTimeout: patience}, g.handle, rules42)
+	f.enqueue("a", "b", "c")
+	a := g.next(t)
+	f.waiting(2)
+	f.stop()
+	f.next("basic.cancel")
+	a.end <- nil
+	g.next(t).end <- nil
+	g.next(t).end <- nil
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	if s := f.Status(); s.Acked != 3 || s.Released != 0 {
+		t.Errorf("%+v", s)
+	}
+	f.contains()
+}
+
+// TestHandlerMayEndWhileItsDrainCloses: after the deadline, however it ends and
+// whatever it says.
+func TestHandlerMayEndWhileItsDrainCloses(t *testing.T) {
+	t.Parallel()
+	for name, verdict := range map[string]error{"error": errors.New("too late"), "ack": nil, "later": consumer.Later, "reject": consumer.Reject(nil)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			begun, end := make(chan *consumer.Delivery, 2), make(chan struct{})
+			f := newFixture(t, consumer.Config{Workers: 2, DrainTimeout: 20 * time.Millisecond}, func(ctx context.Context, d *consumer.Delivery) error {
+				begun <- d
+				<-end // does not heed its ctx
+				return verdict
+			})
+			closing := f.hold(f.subscription.Conn, "channel.close-ok")
+			f.enqueue("a", "b")
+			a := receive(t, begun)
+			receive(t, begun)
+			f.stop()
+			f.settlement("basic.nack(2 multiple=true requeue=true)")
+			f.next("channel.close")
+			closing.await(1)
+			close(end) // the session is not over yet
+			if err := a.Ack(); err == nil {
+				t.Error("a delivery that was given back was acked")
+			}
+			f.until("no handler runs", func() bool { return f.Status().Handling == 0 })
+			select {
+			case <-f.ended:
+				t.Errorf("Run returned %v before the answer", f.err)
+			default:
+				closing.release()
+			}
+			var left *consumer.DrainError
+			if err := f.wait(); !errors.As(err, &left) || left.Released != 2 || left.Running != 0 {
+				t.Errorf("Run returned %v, want two given back", err)
+			}
+			f.unsettled(1)
+			f.contains("a", "b")
+		})
+	}
+}
+
+// TestDrainGivesBackWhatIsPaused: it need not wait any longer, and nobody works
+// on it.
+func TestDrainGivesBackWhatIsPaused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{}, func(context.Context, *consumer.Delivery) error { return errors.New("no database") })
+	f.enqueue("a", "b", "c", "d", "e", "f", "g", "h")
+	f.until("the pauses are long", func() bool { s := f.Status(); return s.Failures >= 8 && s.Paused > 0 })
+	f.stop()
+	if err := f.wait(); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	f.contains("a", "b", "c", "d", "e", "f", "g", "h")
+}
+
+func TestPoolCloseDrainsTheConsumer(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{DrainTimeout: patience}, g.handle)
+	f.enqueue("a")
+	a := g.next(t)
+	closed := make(chan error, 1)
+	go func() { closed <- f.pool.Close(t.Context()) }()
+	f.next("basic.cancel")
+	a.end <- nil
+	f.settlement("basic.ack(1 multiple=false requeue=false)")
+	if err := receive(t, closed); err != nil {
+		t.Error(err)
+	}
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	f.contains()
+}
