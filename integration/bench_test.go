@@ -13,27 +13,30 @@ import (
 
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/integration/broker"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
 // The benchmarks pair mqkit with the bare driver used the usual way, in turn, on
-// the same broker, queue type and payload, and report the ratio of their medians:
-// these machines are noisy, so a time alone says little.
+// the same broker, queue type and payload, and mqtest with RabbitMQ under the same
+// program of the bare driver. They report the median of the ratios: these machines
+// are noisy, so a time alone says little.
 
 const (
 	benchMessages = 20000
 	benchWindow   = 1000
 	benchBody     = 256
+	benchPrefetch = 200
 )
 
-// benchNode is a node for one benchmark.
+// benchNode is a node for one benchmark, or the broker of AMQP_URL.
 func benchNode(b *testing.B) *broker.Node {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), launchTimeout)
 	defer cancel()
-	node, err := broker.Launch(ctx, broker.Options{})
+	node, err := broker.Find(ctx, broker.Options{})
 	if err != nil {
 		b.Skip(err)
 	}
@@ -41,9 +44,9 @@ func benchNode(b *testing.B) *broker.Node {
 	return node
 }
 
-// pair runs ours and bare in turn, once for each iteration, and reports messages
-// per second of both and the median of the ratios.
-func pair(b *testing.B, ours, bare func() time.Duration) {
+// pair runs ours and the other in turn, once for each iteration, and reports
+// messages per second of both and the median of the ratios.
+func pair(b *testing.B, name string, ours func() time.Duration, other string, bare func() time.Duration) {
 	var ratios, mine, theirs []float64
 	for b.Loop() {
 		o, d := ours(), bare()
@@ -55,8 +58,8 @@ func pair(b *testing.B, ours, bare func() time.Duration) {
 		slices.Sort(v)
 		return v[len(v)/2]
 	}
-	b.ReportMetric(median(mine), "mqkit-msg/s")
-	b.ReportMetric(median(theirs), "bare-msg/s")
+	b.ReportMetric(median(mine), name+"-msg/s")
+	b.ReportMetric(median(theirs), other+"-msg/s")
 	b.ReportMetric(median(ratios), "ratio")
 	b.ReportMetric(0, "ns/op")
 }
@@ -153,8 +156,8 @@ func BenchmarkConfirmedPublish(b *testing.B) {
 		return took
 	}
 	pair(b,
-		func() time.Duration { return timed(func() { publishOurs(b, p, queue, benchMessages) }) },
-		func() time.Duration { return timed(func() { publishBare(b, ch, queue, benchMessages) }) },
+		"mqkit", func() time.Duration { return timed(func() { publishOurs(b, p, queue, benchMessages) }) },
+		"bare", func() time.Duration { return timed(func() { publishBare(b, ch, queue, benchMessages) }) },
 	)
 	if s := p.Stats(); s.Confirmed != s.Accepted {
 		b.Errorf("%+v", s)
@@ -162,7 +165,6 @@ func BenchmarkConfirmedPublish(b *testing.B) {
 }
 
 func BenchmarkConsumeAndAck(b *testing.B) {
-	const prefetch = 200
 	node := benchNode(b)
 	queue := fmt.Sprintf("bench.%d", os.Getpid())
 	pool := benchPool(b, node.URL(), queue)
@@ -170,7 +172,7 @@ func BenchmarkConsumeAndAck(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c, err := consumer.New(pool, consumer.Config{Queue: queue, Prefetch: prefetch})
+	c, err := consumer.New(pool, consumer.Config{Queue: queue, Prefetch: benchPrefetch})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -197,24 +199,82 @@ func BenchmarkConsumeAndAck(b *testing.B) {
 		publishOurs(b, p, queue, benchMessages)
 		ch := bareChannel(b, node.URL())
 		defer func() { _ = ch.Close() }()
-		begin := time.Now()
-		if err := ch.Qos(prefetch, 0, false); err != nil {
-			b.Fatal(err)
-		}
-		in, err := ch.Consume(queue, "", false, false, false, false, nil)
-		if err != nil {
-			b.Fatal(err)
-		}
-		n := 0
-		for d := range in {
-			if err := d.Ack(false); err != nil {
-				b.Fatal(err)
-			}
-			if n++; n == benchMessages {
-				break
-			}
-		}
-		return time.Since(begin)
+		return consumeBare(b, ch, queue, benchMessages)
 	}
-	pair(b, ours, bare)
+	pair(b, "mqkit", ours, "bare", bare)
+}
+
+// consumeBare consumes n messages that are there, and acks each.
+func consumeBare(b *testing.B, ch *amqp.Channel, queue string, n int) time.Duration {
+	b.Helper()
+	begin := time.Now()
+	if err := ch.Qos(benchPrefetch, 0, false); err != nil {
+		b.Fatal(err)
+	}
+	in, err := ch.Consume(queue, "", false, false, false, false, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for range n {
+		d, open := <-in
+		if !open {
+			b.Fatal("the channel was closed")
+		}
+		if err := d.Ack(false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return time.Since(begin)
+}
+
+// bareProgram is the same program for any broker: messages are published with
+// confirms, then consumed and acked.
+type bareProgram struct {
+	b       *testing.B
+	publish *amqp.Channel
+	consume func() *amqp.Channel
+	queue   string
+}
+
+func newBareProgram(b *testing.B, url string) *bareProgram {
+	b.Helper()
+	p := &bareProgram{b: b, publish: bareChannel(b, url), queue: fmt.Sprintf("bench.%d", os.Getpid())}
+	p.consume = func() *amqp.Channel { return bareChannel(b, url) }
+	if err := p.publish.Confirm(false); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := p.publish.QueueDeclare(p.queue, true, false, false, false, nil); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _, _ = p.publish.QueueDelete(p.queue, false, false, false) })
+	return p
+}
+
+// run returns how long each half has taken.
+func (p *bareProgram) run() (published, consumed time.Duration) {
+	begin := time.Now()
+	publishBare(p.b, p.publish, p.queue, benchMessages)
+	published = time.Since(begin)
+	ch := p.consume()
+	defer func() { _ = ch.Close() }()
+	return published, consumeBare(p.b, ch, p.queue, benchMessages)
+}
+
+// BenchmarkMqtest is mqtest beside RabbitMQ.
+func BenchmarkMqtest(b *testing.B) {
+	for _, x := range []struct {
+		name string
+		half func(published, consumed time.Duration) time.Duration
+	}{
+		{"ConfirmedPublish", func(published, _ time.Duration) time.Duration { return published }},
+		{"ConsumeAndAck", func(_, consumed time.Duration) time.Duration { return consumed }},
+	} {
+		b.Run(x.name, func(b *testing.B) {
+			ours, theirs := newBareProgram(b, mqtest.New(b).URL()), newBareProgram(b, benchNode(b).URL())
+			pair(b,
+				"mqtest", func() time.Duration { return x.half(ours.run()) },
+				"rabbitmq", func() time.Duration { return x.half(theirs.run()) },
+			)
+		})
+	}
 }

@@ -1,8 +1,10 @@
 package mqtest_test
 
 import (
-	"errors"
+	"fmt"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -25,72 +27,6 @@ func TestChannelsAreClosedFromOutside(t *testing.T) {
 		}
 		c.publish("q", "a")
 		same(t, "verdicts", c.verdicts(1), []string{"1+"})
-	})
-}
-
-func TestAReplyIsDelayedOrSwallowed(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c := connect(t, s)
-		const d = 30 * time.Millisecond
-		delay := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Queue: "late", Do: mqtest.Delay(d)})
-		before := time.Now()
-		c.declare("late")
-		if took := time.Since(before); took < d {
-			t.Errorf("answered after %v", took)
-		}
-		hit(t, delay, 1)
-
-		swallow := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Queue: "lost", Do: mqtest.Drop()})
-		done := make(chan error, 1)
-		go func() {
-			_, err := c.ch.QueueDeclare("lost", true, false, false, false, nil)
-			done <- err
-		}()
-		hit(t, swallow, 1)
-		select {
-		case err := <-done:
-			t.Errorf("answered: %v", err)
-		default:
-		}
-		if !b.Queue("lost").Exists() {
-			t.Error("it was not applied")
-		}
-		s.DropConnections()
-		if err, _ := receive(t, done); err == nil {
-			t.Error("declared, though the answer was lost")
-		}
-	})
-}
-
-func TestAMethodIsLostBeforeTheBrokerSeesIt(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c := connect(t, s)
-		in := s.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Do: mqtest.Cut()})
-		if _, err := c.ch.QueueDeclare("q", true, false, false, false, nil); err == nil {
-			t.Error("declared")
-		}
-		hit(t, in, 1)
-		gone(t, b)
-		if b.Queue("q").Exists() {
-			t.Error("it was applied")
-		}
-	})
-}
-
-func TestAnAnswerInPlaceOfTheBrokers(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c := connect(t, s)
-		in := s.Inject(mqtest.Fault{Method: "queue.declare", Point: mqtest.Received, Do: mqtest.Answer(mqtest.Method{
-			Name: "queue.declare-ok", Fields: map[string]any{"queue": "q", "message-count": 7},
-		})})
-		q, err := c.ch.QueueDeclare("q", true, false, false, false, nil)
-		if err != nil || q.Messages != 7 || q.Name != "q" {
-			t.Errorf("got %+v, %v", q, err)
-		}
-		hit(t, in, 1)
-		if b.Queue("q").Exists() {
-			t.Error("the broker has seen it")
-		}
 	})
 }
 
@@ -150,102 +86,78 @@ func TestAnAckIsLostBeforeOrAfterItCounts(t *testing.T) {
 	}
 }
 
-func TestADeliveryTwice(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		in := s.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.deliver", Count: 1, Do: mqtest.Twice()})
-		_, deliveries := consuming(t, s, b, "a", "b")
-		for _, want := range []string{"a", "a", "b"} {
-			if d, _ := receive(t, deliveries); string(d.Body) != want {
-				t.Errorf("got %q, want %q", d.Body, want)
-			}
-		}
-		hit(t, in, 1)
-	})
-}
-
-func TestAConsumerIsCancelled(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		in := s.Inject(mqtest.Fault{
-			Point: mqtest.Sending, Method: "basic.deliver", ConsumerTag: "tag", Count: 1,
-			Do: mqtest.Pass().Then(mqtest.CancelConsumer()),
-		})
-		c, deliveries := consuming(t, s, b)
-		cancelled := c.ch.NotifyCancel(make(chan string, 1))
-		b.Queue("q").Enqueue(mqtest.Message{Body: []byte("a")})
-		if d, _ := receive(t, deliveries); string(d.Body) != "a" {
-			t.Errorf("got %q", d.Body)
-		}
-		hit(t, in, 1)
-		if tag, _ := receive(t, cancelled); tag != "tag" {
-			t.Errorf("cancelled %q", tag)
-		}
-		c.settled()
-		if list := b.Consumers("/"); len(list) != 0 {
-			t.Errorf("the broker still has %+v", list)
-		}
-	})
-}
-
-func TestADeliveryAfterTheCancel(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c, _ := consuming(t, s, b)
-		in := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.cancel", Do: mqtest.Pass().Then(mqtest.Answer(mqtest.Method{
-			Name: "basic.deliver", Body: []byte("late"),
-			Fields: map[string]any{"consumer-tag": "tag", "delivery-tag": uint64(9), "routing-key": "q"},
-		}))})
-		if err := c.ch.Cancel("tag", false); err != nil {
-			t.Fatal(err)
-		}
-		hit(t, in, 1)
-		c.settled() // the driver takes no notice
-	})
-}
-
-func TestAnAckIsAnsweredByAnException(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		in := s.Inject(mqtest.Fault{
-			Point: mqtest.Received, Method: "basic.ack", Count: 1,
-			Do: mqtest.CloseChannel(406, "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out"),
-		})
-		c, deliveries := consuming(t, s, b, "a")
-		d, _ := receive(t, deliveries)
-		if err := d.Ack(false); err != nil {
-			t.Fatal(err)
-		}
-		hit(t, in, 1)
-		if err := c.channelLost(); err == nil || err.Code != 406 {
-			t.Errorf("closed with %v", err)
-		}
-		c.open()
-		if got := b.Queue("q").Messages(); len(got) != 1 || got[0].Unacked || !got[0].Redelivered {
-			t.Errorf("in the queue: %+v", got)
-		}
-	})
-}
-
-func TestTopologyIsRefusedForTheFirstTries(t *testing.T) {
-	for _, code := range []int{404, 405, 406} {
-		onBothNamed(t, code, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-			in := s.Inject(mqtest.Fault{
-				Point: mqtest.Received, Method: "queue.declare", Queue: "q", Count: 2, Do: mqtest.CloseChannel(code, ""),
-			})
-			c := connect(t, s)
-			for range 2 {
-				_, err := c.ch.QueueDeclare("q", true, false, false, false, nil)
-				var refused *amqp.Error
-				if !errors.As(err, &refused) || refused.Code != code {
-					t.Errorf("got %v", err)
+// By 4.3 rules the consumer is told that it is cancelled and the delivery goes to
+// another; by 4.2 rules the channel is closed, when it is looked at next.
+func TestADeliveryIsNotAckedInTime(t *testing.T) {
+	argument := amqp.Table{"x-queue-type": "quorum", "x-consumer-timeout": int64(30_000)}
+	for _, x := range []struct {
+		rules mqtest.Rules
+		set   time.Duration
+		args  amqp.Table
+		want  string // of the close; "": the consumer is cancelled
+		late  time.Duration
+	}{
+		{mqtest.Rules43, 30 * time.Second, amqp.Table{"x-queue-type": "quorum"}, "", 0},
+		{mqtest.Rules43, 0, argument, "", 0},
+		{mqtest.Rules42, 30 * time.Second, nil, "Timeout value used: 30000 ms", time.Minute},
+		{mqtest.Rules42, 0, argument, "Timeout value used: 30000 ms", time.Minute},
+	} {
+		t.Run(fmt.Sprintf("%s by %v", x.rules, x.args), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := mqtest.NewInMemory(t, mqtest.Config{Rules: x.rules, ConsumerTimeout: x.set})
+				c, other := connect(t, b.Stage), connect(t, b.Stage)
+				if _, err := c.ch.QueueDeclare("q", true, false, false, false, x.args); err != nil {
+					t.Fatal(err)
 				}
-				c.open()
-			}
-			hit(t, in, 2)
-			c.declare("q")
+				b.Queue("q").Enqueue(mqtest.Message{Body: []byte("a")})
+				cancelled := c.ch.NotifyCancel(make(chan string, 1))
+				deliveries, err := c.ch.Consume("q", "slow", false, false, false, false, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				receive(t, deliveries)
+				begin := time.Now()
+				if x.want == "" {
+					if tag, _ := receive(t, cancelled); tag != "slow" {
+						t.Errorf("cancelled %q", tag)
+					}
+					c.settled()
+				} else if err := <-c.chClosed; err == nil || err.Code != 406 || !strings.Contains(err.Reason, x.want) {
+					t.Errorf("closed with %v", err)
+				}
+				if took := time.Since(begin); took < 30*time.Second || took > 31*time.Second+x.late {
+					t.Errorf("it took %v", took)
+				}
+				if d, ok, err := other.ch.Get("q", true); err != nil || !ok || !d.Redelivered {
+					t.Errorf("it is not there for others: %v, %v", ok, err)
+				}
+			})
 		})
 	}
 }
 
-func onBothNamed(t *testing.T, code int, scenario func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker)) {
-	t.Run(map[int]string{404: "gone", 405: "locked", 406: "other arguments"}[code], func(t *testing.T) {
-		onBoth(t, scenario)
+func TestAQueueGoesAndComesBack(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		c, deliveries := consuming(t, s, b)
+		cancelled := c.ch.NotifyCancel(make(chan string, 1))
+		told := s.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.cancel", ConsumerTag: "tag"})
+		if !b.Queue("q").Delete() {
+			t.Error("there was none")
+		}
+		receive(t, cancelled)
+		hit(t, told, 1)
+		if _, open := receive(t, deliveries); open {
+			t.Error("it goes on")
+		}
+		c.declare("q")
+		again, err := c.ch.Consume("q", "tag", false, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Queue("q").Enqueue(mqtest.Message{Body: []byte("a")})
+		if d, _ := receive(t, again); string(d.Body) != "a" {
+			t.Errorf("got %q", d.Body)
+		}
 	})
 }

@@ -59,8 +59,8 @@ type Config struct {
 	// later series do. Defaults to taking them.
 	DenyTransientQueues bool
 
-	// Strict fails the test if something is declared, bound or consumed with an x-
-	// argument that RabbitMQ does not know, and takes in silence. Only for New and
+	// Strict fails the test if something is declared or consumed with an x- argument
+	// that RabbitMQ does not know, and takes in silence. Only for New and
 	// NewInMemory.
 	Strict bool
 	// Journal is how many records are kept; negative keeps all. Defaults to 4096
@@ -70,8 +70,8 @@ type Config struct {
 
 // Login is what a client says of itself.
 type Login struct {
-	Mechanism  string // PLAIN, AMQPLAIN or EXTERNAL
-	User       string // empty for EXTERNAL
+	Mechanism  string // PLAIN, AMQPLAIN, ANONYMOUS or EXTERNAL
+	User       string // empty for EXTERNAL; guest, with password guest, for ANONYMOUS
 	Password   string
 	Properties map[string]any // the client's
 }
@@ -100,10 +100,11 @@ func (c Config) authenticate() func(amqpserver.Login) (string, error) {
 
 // mechanisms are RabbitMQ's; EXTERNAL is a plugin's there.
 func (c Config) mechanisms() []string {
-	if c.Authenticate == nil {
-		return []string{"PLAIN", "AMQPLAIN"}
+	list := []string{"PLAIN", "AMQPLAIN", "ANONYMOUS"}
+	if c.Authenticate != nil {
+		list = append(list, "EXTERNAL")
 	}
-	return []string{"PLAIN", "AMQPLAIN", "EXTERNAL"}
+	return list
 }
 
 func (c Config) rules() (engine.Rules, string, error) {

@@ -8,11 +8,9 @@ import (
 	"github.com/mqkit/mqkit/mqtest"
 )
 
-// known are the cases that differ from RabbitMQ, each with its reason. README.md
-// lists them.
-var known = map[string]string{
-	"handshake/header-of-0-9-1": "EXTERNAL is offered, for Config.Authenticate to decide; ANONYMOUS is not; and the copyright is not RabbitMQ's",
-}
+// known are the cases that differ from RabbitMQ, each with its reason; README.md
+// lists them. There is none left.
+var known = map[string]string{}
 
 func TestConformance(t *testing.T) {
 	t.Parallel()

@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -23,36 +22,6 @@ func attempt(s *mqtest.Stage) error {
 		_ = conn.Close()
 	}
 	return err
-}
-
-func TestFaultsOfTheAcceptAndOfTheHandshake(t *testing.T) {
-	for name, x := range map[string]struct {
-		fault mqtest.Fault
-		want  string // in the driver's error
-	}{
-		"accepted, then closed":       {mqtest.Fault{Point: mqtest.Accepted, Do: mqtest.Cut()}, "EOF"},
-		"accepted, then reset":        {mqtest.Fault{Point: mqtest.Accepted, Do: mqtest.Reset()}, "reset"},
-		"another protocol's header":   {mqtest.Fault{Point: mqtest.Accepted, Do: mqtest.SendRaw([]byte("AMQP\x00\x01\x00\x00")).Then(mqtest.Cut())}, "exception"},
-		"cut inside connection.start": {mqtest.Fault{Point: mqtest.Accepted, Do: mqtest.CutInside(100)}, "EOF"},
-		"403":                         {mqtest.Fault{Point: mqtest.Received, Method: "connection.start-ok", Do: mqtest.CloseConnection(403, "")}, "403"},
-		"close without a reason":      {mqtest.Fault{Point: mqtest.Received, Method: "connection.start-ok", Do: mqtest.Cut()}, "403"},
-		"530":                         {mqtest.Fault{Point: mqtest.Received, Method: "connection.open", Do: mqtest.CloseConnection(530, "NOT_ALLOWED - vhost x not found")}, "vhost"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
-				fault := x.fault
-				fault.Count = 1
-				in := s.Inject(fault)
-				if err := attempt(s); err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(x.want)) {
-					t.Errorf("got %v, want %q in it", err, x.want)
-				}
-				hit(t, in, 1)
-				if err := attempt(s); err != nil {
-					t.Errorf("and after it: %v", err)
-				}
-			})
-		})
-	}
 }
 
 func TestSilenceAtAnyStepOfTheHandshake(t *testing.T) {
@@ -87,38 +56,6 @@ func TestSilenceAtAnyStepOfTheHandshake(t *testing.T) {
 	}
 }
 
-func TestTuneChangesWhatIsOffered(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
-		in := s.Inject(mqtest.Fault{
-			Point: mqtest.Sending, Method: "connection.tune", Do: mqtest.Tune(2, 8192, time.Second),
-		})
-		conn := dial(t, s)
-		hit(t, in, 1)
-		if conn.Config.ChannelMax != 2 || conn.Config.FrameSize != 8192 || conn.Config.Heartbeat != time.Second {
-			t.Errorf("agreed on %+v", conn.Config)
-		}
-		for range 2 {
-			if _, err := conn.Channel(); err != nil {
-				t.Error(err)
-			}
-		}
-		if _, err := conn.Channel(); err == nil {
-			t.Error("the ids are not exhausted")
-		}
-	})
-}
-
-func TestASlowConnectionWorks(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		in := s.Inject(mqtest.Fault{Point: mqtest.Accepted, Do: mqtest.Delay(time.Millisecond).Then(mqtest.Trickle(1, 0))})
-		c := connect(t, s)
-		c.declare("q")
-		c.publish("q", "a")
-		c.verdicts(1)
-		hit(t, in, 1)
-	})
-}
-
 func TestRefusedConnectionsAndTheSamePortAgain(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
 		c := connect(t, s)
@@ -136,66 +73,6 @@ func TestRefusedConnectionsAndTheSamePortAgain(t *testing.T) {
 	})
 }
 
-func TestFaultsOfChannelOpen(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
-		conn := dial(t, s)
-		closed := conn.NotifyClose(make(chan *amqp.Error, 1))
-		in := s.Inject(mqtest.Fault{Method: "channel.open", Point: mqtest.Received, Count: 1, Do: mqtest.CloseConnection(504, "")})
-		if _, err := conn.Channel(); err == nil {
-			t.Error("opened")
-		}
-		hit(t, in, 1)
-		if err, _ := receive(t, closed); err == nil || err.Code != 504 || !err.Server {
-			t.Errorf("closed with %v", err)
-		}
-	})
-}
-
-func TestAChannelOpenThatIsNeverAnswered(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
-		conn := dial(t, s)
-		in := s.Inject(mqtest.Fault{Method: "channel.open", Point: mqtest.Received, Count: 1, Do: mqtest.Stall()})
-		opened := make(chan error, 1)
-		go func() {
-			_, err := conn.Channel()
-			opened <- err
-		}()
-		hit(t, in, 1)
-		select {
-		case err := <-opened:
-			t.Errorf("answered: %v", err)
-		default:
-		}
-		s.DropConnections()
-		if err, _ := receive(t, opened); err == nil {
-			t.Error("opened")
-		}
-	})
-}
-
-func TestDamagedFramesToTheClient(t *testing.T) {
-	for name, action := range map[string]mqtest.Action{
-		"cut inside":         mqtest.CutInside(9),
-		"cut before the end": mqtest.CutInside(-1),
-		"wrong end octet":    mqtest.BadFrameEnd(),
-		"garbage":            mqtest.Garbage(64),
-	} {
-		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
-				c := connect(t, s)
-				in := s.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "queue.declare-ok", Do: action})
-				if _, err := c.ch.QueueDeclare("q", true, false, false, false, nil); err == nil {
-					t.Error("declared")
-				}
-				hit(t, in, 1)
-				if err := c.lost(); err == nil {
-					t.Error("the connection was not lost")
-				}
-			})
-		})
-	}
-}
-
 func TestAnOversizedFrameToTheClient(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
 		p := raw(t, s)
@@ -208,36 +85,6 @@ func TestAnOversizedFrameToTheClient(t *testing.T) {
 		}
 		hit(t, in, 1)
 	})
-}
-
-func TestDamagedFramesToTheBroker(t *testing.T) {
-	for name, x := range map[string]struct {
-		action mqtest.Action
-		want   string
-	}{
-		"cut inside":      {mqtest.CutInside(9), ""},
-		"wrong end octet": {mqtest.BadFrameEnd(), "FRAME_ERROR"},
-		"oversized":       {mqtest.Oversize(), "FRAME_ERROR"},
-		"garbage":         {mqtest.Garbage(64), "FRAME_ERROR"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-				p := raw(t, s)
-				p.confirming()
-				in := s.Inject(mqtest.Fault{Point: mqtest.Received, Method: publish, Count: 1, Do: x.action})
-				p.publish(1, "q", "a")
-				if x.want == "" {
-					p.ended()
-				} else if m := p.expect("connection.close").Method.(*wire.ConnectionClose); !strings.HasPrefix(m.ReplyText, x.want) {
-					t.Errorf("closed with %q", m.ReplyText)
-				}
-				hit(t, in, 1)
-				if n := b.Queue("q").Len(); n != 0 {
-					t.Errorf("%d messages", n)
-				}
-			})
-		})
-	}
 }
 
 // At every byte of the stream, to the client and from it: what was confirmed is
@@ -260,42 +107,6 @@ func TestCutAtEveryByteOfAConfirm(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestByteByByteEitherWay(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c := connect(t, s)
-		c.declare("q")
-		for _, point := range []mqtest.Point{mqtest.Received, mqtest.Sending} {
-			s.Inject(mqtest.Fault{Point: point, Channel: 1, Do: mqtest.Trickle(1, 0)})
-		}
-		c.publish("q", "a", "b")
-		same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
-		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "b"})
-	})
-}
-
-func TestConnectionsEndInEveryWay(t *testing.T) {
-	for name, x := range map[string]struct {
-		action mqtest.Action
-		code   int
-	}{
-		"320": {mqtest.CloseConnection(320, "CONNECTION_FORCED - bye"), 320},
-		"541": {mqtest.CloseConnection(541, ""), 541},
-		"RST": {mqtest.Reset(), 501},
-		"FIN": {mqtest.Cut(), 501},
-	} {
-		t.Run(name, func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-				c := connect(t, s)
-				s.Connections()[0].Do(x.action)
-				if err := c.lost(); err == nil || err.Code != x.code {
-					t.Errorf("closed with %v", err)
-				}
-				gone(t, b)
-			})
-		})
-	}
 }
 
 func TestStopReadingAndStopSending(t *testing.T) {

@@ -7,9 +7,13 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"fmt"
 	"math/big"
 	"net"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +69,101 @@ func TestAProxyKeepsItsPortWhenTheBrokerMoves(t *testing.T) {
 	if !second.Queue("q").Exists() {
 		t.Error("the second broker has no queue")
 	}
+}
+
+func TestTheSecondURLAlone(t *testing.T) {
+	t.Parallel()
+	brokers := []*mqtest.Broker{mqtest.New(t), mqtest.New(t)}
+	reached := func() *mqtest.Broker {
+		for _, b := range brokers {
+			err := attempt(b.Stage)
+			if err == nil {
+				return b
+			}
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("got %v", err)
+			}
+		}
+		return nil
+	}
+	c := connect(t, brokers[0].Stage)
+	brokers[0].RefuseConnections()
+	if n := brokers[0].DropConnections(); n != 1 {
+		t.Errorf("%d connections dropped", n)
+	}
+	c.lost()
+	if got := reached(); got != brokers[1] {
+		t.Errorf("reached %v", got)
+	}
+	if err := brokers[0].AcceptConnections(); err != nil {
+		t.Fatal(err)
+	}
+	brokers[1].Stop()
+	if got := reached(); got != brokers[0] {
+		t.Errorf("reached %v", got)
+	}
+}
+
+// failures is a test that takes note of its failures.
+type failures struct {
+	testing.TB
+
+	mu   sync.Mutex // guards what follows
+	list []string
+}
+
+func (f *failures) Errorf(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.list = append(f.list, fmt.Sprintf(format, args...))
+}
+
+func TestStrictFailsTheTestForWhatRabbitMQWouldIgnore(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		ask  func(ch *amqp.Channel, args amqp.Table) error
+		args amqp.Table
+		want string
+	}{
+		"queue":           {declareQueue, amqp.Table{"x-mesage-ttl": 1000}, "x-mesage-ttl"},
+		"queue, known":    {declareQueue, amqp.Table{"x-message-ttl": 1000, "mine": true}, ""},
+		"exchange":        {declareExchange, amqp.Table{"x-alternate": "y"}, "x-alternate"},
+		"exchange, known": {declareExchange, amqp.Table{"alternate-exchange": "y"}, ""},
+		"consumer":        {consume, amqp.Table{"x-prio": 1}, "x-prio"},
+		"consumer, known": {consume, amqp.Table{"x-priority": 1}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := &failures{TB: t}
+			b := mqtest.New(f, mqtest.Config{Strict: true})
+			c := connect(t, b.Stage)
+			if err := x.ask(c.ch, x.args); err != nil {
+				t.Error(err)
+			}
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			if got := strings.Join(f.list, " "); (got == "") != (x.want == "") || !strings.Contains(got, x.want) {
+				t.Errorf("failed with %q, want %q in it", got, x.want)
+			}
+		})
+	}
+}
+
+func declareQueue(ch *amqp.Channel, args amqp.Table) error {
+	_, err := ch.QueueDeclare("q", true, false, false, false, args)
+	return err
+}
+
+func declareExchange(ch *amqp.Channel, args amqp.Table) error {
+	return ch.ExchangeDeclare("x", "topic", true, false, false, false, args)
+}
+
+func consume(ch *amqp.Channel, args amqp.Table) error {
+	if err := declareQueue(ch, nil); err != nil {
+		return err
+	}
+	_, err := ch.Consume("q", "", false, false, false, false, args)
+	return err
 }
 
 func TestBlockedAndUnblocked(t *testing.T) {

@@ -1,147 +1,15 @@
 package mqtest_test
 
 import (
-	"strings"
 	"testing"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/mqkit/mqkit/internal/wire"
 	"github.com/mqkit/mqkit/mqtest"
 )
 
 const publish = "basic.publish"
-
-func TestCutBeforeAndAfterAPublishIsApplied(t *testing.T) {
-	for point, want := range map[mqtest.Point][]string{
-		mqtest.Received: {"a", "b"},
-		mqtest.Applied:  {"a", "b", "c"},
-	} {
-		for name, action := range map[string]mqtest.Action{"cut": mqtest.Cut(), "reset": mqtest.Reset()} {
-			t.Run(point.String()+" "+name, func(t *testing.T) {
-				onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-					c := connect(t, s)
-					c.declare("q")
-					c.publish("q", "a", "b")
-					same(t, "before", c.verdicts(2), []string{"1+", "2+"})
-					in := s.Inject(mqtest.Fault{Point: point, Method: publish, MessageID: "c", Count: 1, Do: action})
-					c.publish("q", "c")
-					hit(t, in, 1)
-					c.lost()
-					gone(t, b)
-					same(t, "queue", b.Queue("q").Bodies(), want)
-				})
-			})
-		}
-	}
-}
-
-func TestDropBeforeAndAfterAPublishIsApplied(t *testing.T) {
-	for point, want := range map[mqtest.Point]string{mqtest.Received: "a b d e", mqtest.Applied: "a b c d e"} {
-		t.Run(point.String(), func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-				p := raw(t, s)
-				p.confirming()
-				in := s.Inject(mqtest.Fault{Point: point, Method: publish, MessageID: "c", Count: 1, Do: mqtest.Drop()})
-				told := map[uint64]bool{}
-				for _, id := range []string{"a", "b", "c", "d", "e"} {
-					p.publishID(1, "q", id, id)
-				}
-				for len(told) < 4 {
-					m, ok := p.expect("basic.ack").Method.(*wire.BasicAck)
-					for n := uint64(1); ok && n <= m.DeliveryTag; n++ {
-						if n == m.DeliveryTag || m.Multiple {
-							told[n] = true
-						}
-					}
-				}
-				if told[3] {
-					t.Error("the confirm that was to be lost is among them")
-				}
-				hit(t, in, 1)
-				same(t, "queue", b.Queue("q").Bodies(), strings.Fields(want))
-			})
-		})
-	}
-}
-
-func TestNackBeforeAndAfterAPublishIsApplied(t *testing.T) {
-	for point, want := range map[mqtest.Point]string{mqtest.Received: "a d", mqtest.Applied: "a b c d"} {
-		t.Run(point.String(), func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-				c := connect(t, s)
-				c.declare("q")
-				in := s.Inject(mqtest.Fault{
-					Point: point, Method: publish, RoutingKey: "q", Skip: 1, Count: 2, Do: mqtest.Nack(),
-				})
-				c.publish("q", "a", "b", "c", "d")
-				same(t, "verdicts", c.verdicts(4), []string{"1+", "2-", "3-", "4+"})
-				hit(t, in, 2)
-				same(t, "queue", b.Queue("q").Bodies(), strings.Fields(want))
-			})
-		})
-	}
-}
-
-func TestReturnNeverReachesTheBroker(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c := connect(t, s)
-		c.declare("q")
-		in := s.Inject(mqtest.Fault{Point: mqtest.Received, MessageID: "b", Do: mqtest.Return(312, "NO_ROUTE")})
-		c.publish("q", "a", "b", "c")
-		same(t, "verdicts", c.verdicts(3), []string{"1+", "2+", "3+"})
-		r, _ := receive(t, c.returns)
-		if r.ReplyCode != 312 || r.MessageId != "b" || string(r.Body) != "b" || r.RoutingKey != "q" {
-			t.Errorf("returned %+v", r)
-		}
-		hit(t, in, 1)
-		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "c"})
-	})
-}
-
-func TestTwiceIsAppliedTwiceAndConfirmedOnce(t *testing.T) {
-	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-		c := connect(t, s)
-		c.declare("q")
-		in := s.Inject(mqtest.Fault{Point: mqtest.Received, MessageID: "b", Do: mqtest.Twice()})
-		c.publish("q", "a", "b", "c")
-		same(t, "verdicts", c.verdicts(3), []string{"1+", "2+", "3+"})
-		hit(t, in, 1)
-		c.settled()
-		same(t, "queue", b.Queue("q").Bodies(), []string{"a", "b", "b", "c"})
-	})
-}
-
-func TestCloseChannelOnAPublish(t *testing.T) {
-	for point, want := range map[mqtest.Point][]string{
-		mqtest.Received: {"a", "later"},
-		mqtest.Applied:  {"a", "b", "later"},
-	} {
-		t.Run(point.String(), func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-				c := connect(t, s)
-				c.declare("q")
-				in := s.Inject(mqtest.Fault{
-					Point: point, MessageID: "b", Count: 1, Do: mqtest.CloseChannel(404, "NOT_FOUND - so there"),
-				})
-				c.publish("q", "a")
-				c.verdicts(1)
-				c.publish("q", "b")
-				err := c.channelLost()
-				if err == nil || err.Code != 404 || err.Reason != "NOT_FOUND - so there" || !err.Server {
-					t.Fatalf("closed with %v", err)
-				}
-				hit(t, in, 1)
-				// The id is free again, and so is its count of confirms.
-				c.open()
-				c.publish("q", "later")
-				same(t, "verdicts", c.verdicts(1), []string{"1+"})
-				same(t, "queue", b.Queue("q").Bodies(), want)
-			})
-		})
-	}
-}
 
 func TestWhatFollowsAClosedChannelIsDropped(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
@@ -280,32 +148,6 @@ func TestDelayKeepsTheOrderOfItsChannelAlone(t *testing.T) {
 				}
 				hit(t, in, 1)
 				same(t, "queue", b.Queue("q").Bodies(), []string{"slow", "fast"})
-			})
-		})
-	}
-}
-
-func TestStallOnAPublish(t *testing.T) {
-	for point, want := range map[mqtest.Point][]string{mqtest.Received: nil, mqtest.Applied: {"a"}} {
-		t.Run(point.String(), func(t *testing.T) {
-			onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
-				c := connect(t, s)
-				c.declare("q")
-				in := s.Inject(mqtest.Fault{Point: point, MessageID: "a", Do: mqtest.Stall()})
-				c.publish("q", "a", "b", "c")
-				hit(t, in, 1)
-				select {
-				case v := <-c.confirms:
-					t.Errorf("confirmed: %v", v)
-				case err := <-c.connClosed:
-					t.Errorf("closed: %v", err)
-				default:
-				}
-				if got := b.Queue("q").Bodies(); len(got) < len(want) || (len(want) == 0 && len(got) > 0) {
-					t.Errorf("queue: %v", got)
-				}
-				s.DropConnections()
-				c.lost()
 			})
 		})
 	}
