@@ -13,24 +13,33 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
-// unserved has no session: what is taken in stays in the queue.
-func unserved(t *testing.T, cfg producer.Config) *fixture {
-	f := newFixture(t, cfg, func(p *amqppeer.Peer) { p.Hold("confirm.select") })
-	f.next("confirm.select")
-	return f
+// unserved has no session: what is taken in stays in the queue. The method is the
+// one whose answer is missing.
+func unserved(t *testing.T, cfg producer.Config) (*fixture, *mqtest.Event) {
+	f := newFixture(t, cfg, unanswered("confirm.select"))
+	return f, f.next("confirm.select")
 }
 
 // try reports whether m is taken in without a wait.
 func (f *fixture) try(m producer.Message) bool {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Millisecond)
+	before := f.Stats().Accepted
+	ctx, cancel := context.WithCancel(f.t.Context())
 	defer cancel()
-	_, err := f.PublishAsync(ctx, m)
-	if err != nil && (producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, context.DeadlineExceeded) || !producer.SafeToRetry(err)) {
+	result := make(chan error, 1)
+	go func() {
+		_, err := f.PublishAsync(ctx, m)
+		result <- err
+	}()
+	f.accepted(before + 1)
+	cancel()
+	err := ending(f.t, "PublishAsync", result)
+	if err != nil && (producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, context.Canceled) || !producer.SafeToRetry(err)) {
 		f.t.Fatalf("a wait for room ended with %v", err)
 	}
 	return err == nil
@@ -49,7 +58,7 @@ func sized(t *testing.T, body int) (producer.Message, int) {
 
 func TestInFlightIsBoundedInMessages(t *testing.T) {
 	t.Parallel()
-	f := unserved(t, producer.Config{MaxInFlight: 3})
+	f, _ := unserved(t, producer.Config{MaxInFlight: 3})
 	f.publish("1", "2", "3")
 	if f.try(producer.Text("4").ToQueue("q")) {
 		t.Error("a fourth was taken in")
@@ -62,7 +71,7 @@ func TestInFlightIsBoundedInMessages(t *testing.T) {
 func TestInFlightIsBoundedInBytes(t *testing.T) {
 	t.Parallel()
 	m, size := sized(t, 1000)
-	f := unserved(t, producer.Config{MaxInFlightBytes: 2*size + 10})
+	f, _ := unserved(t, producer.Config{MaxInFlightBytes: 2*size + 10})
 	for i, want := range []bool{true, true, false} {
 		if f.try(m) != want {
 			t.Errorf("message %d: taken in is %v", i, !want)
@@ -73,51 +82,53 @@ func TestInFlightIsBoundedInBytes(t *testing.T) {
 func TestMessageLargerThanTheBoundGoesAlone(t *testing.T) {
 	t.Parallel()
 	large, _ := sized(t, 10_000)
-	f := newFixture(t, producer.Config{MaxInFlightBytes: 500})
+	f := newFixture(t, producer.Config{MaxInFlightBytes: 500}, silent())
 	c := f.message(large)
 	if f.try(producer.Text("small").ToQueue("q")) {
 		t.Error("another was taken in beside it")
 	}
 	m := f.next("basic.publish")
-	m.Conn.Send(m.Ack(1, false))
+	f.say(m, ack(1, false))
 	f.verdict(c, producer.Confirmed)
 	small := f.publish("small")[0]
 	m = f.arrive("small")[0]
 	if f.try(large) {
 		t.Error("it was taken in beside another")
 	}
-	m.Conn.Send(m.Ack(2, false))
+	f.say(m, ack(2, false))
 	f.verdict(small, producer.Confirmed)
 }
 
 // TestWaitersAreTakenInInOrder: also a small one behind a large one.
 func TestWaitersAreTakenInInOrder(t *testing.T) {
 	t.Parallel()
-	_, size := sized(t, 0)
-	f := newFixture(t, producer.Config{MaxInFlightBytes: 3 * (size + 300)})
-	f.message(producer.Text(strings.Repeat("1", size)).ToQueue("q"))
-	f.next("basic.publish")
+	const half = 2000 // what makes two of them too large with their headers
+	f := newFixture(t, producer.Config{MaxInFlightBytes: 2 * half})
+	lost := f.broker.Inject(loses(1))
+	f.message(producer.Text(strings.Repeat("1", half)).ToQueue("q"))
+	f.struck(lost)
 	const n = 20
 	done := make(chan error, n)
 	for i := range n {
 		body := fmt.Sprint(i)
 		if i%3 == 0 {
-			body += strings.Repeat(" ", 2*size+400)
+			body += strings.Repeat(" ", half)
 		}
 		m := producer.Text(body).ToQueue("q")
 		go func() { done <- f.Publish(t.Context(), m) }()
 		f.accepted(uint64(i) + 2)
 	}
-	f.peer.OnPublish(func(m *amqppeer.Method) { m.Conn.Send(m.Ack(m.Number, false)) })
-	first := f.peer.Received("basic.publish")[0]
-	first.Conn.Send(first.Ack(10, true)) // the first, and those that got in beside it
+	if s := f.Stats(); s.InFlight != 1 {
+		t.Fatalf("%+v: the head of those that wait is too large, and some got past it", s)
+	}
+	f.say(f.next("basic.publish"), ack(1, false)) // the broker confirms the rest
 	for range n {
-		if err := <-done; err != nil {
+		if err := ending(t, "Publish", done); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for i, m := range f.peer.Received("basic.publish")[1:] {
-		if got := strings.TrimSpace(m.Body); got != fmt.Sprint(i) {
+	for i, m := range f.received("basic.publish")[1:] {
+		if got := strings.TrimSpace(string(m.Body)); got != fmt.Sprint(i) {
 			t.Fatalf("message %s was sent in place %d", got, i)
 		}
 	}
@@ -128,7 +139,7 @@ func TestWaiterThatGoesLetsThoseBehindItIn(t *testing.T) {
 	t.Parallel()
 	large, size := sized(t, 1000)
 	small, _ := sized(t, 1)
-	f := unserved(t, producer.Config{MaxInFlightBytes: 2 * size})
+	f, _ := unserved(t, producer.Config{MaxInFlightBytes: 2 * size})
 	f.message(large)
 	f.message(small)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -145,22 +156,15 @@ func TestWaiterThatGoesLetsThoseBehindItIn(t *testing.T) {
 		in <- err
 	}()
 	f.accepted(4)
-	select {
-	case err := <-in:
-		t.Fatalf("the small one overtook the large one: %v", err)
-	case <-time.After(20 * time.Millisecond):
+	if s := f.Stats(); s.InFlight != 2 {
+		t.Fatalf("%+v: the small one overtook the large one", s)
 	}
 	cancel()
-	if err := <-gone; producer.VerdictOf(err) != producer.NotSent {
+	if err := ending(t, "PublishAsync of the large one", gone); producer.VerdictOf(err) != producer.NotSent {
 		t.Error(err)
 	}
-	select {
-	case err := <-in:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Error("there is room, and it still waits")
+	if err := ending(t, "PublishAsync of the small one, for which there is room,", in); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -168,7 +172,7 @@ func TestWaiterThatGoesLetsThoseBehindItIn(t *testing.T) {
 // it was sent. The last is tested with the cut.
 func TestMessageIsGivenUpInEachPlace(t *testing.T) {
 	t.Parallel()
-	f := unserved(t, producer.Config{MaxInFlight: 1})
+	f, confirm := unserved(t, producer.Config{MaxInFlight: 1})
 	if err := f.Publish(expired(t), producer.Text("never").ToQueue("q")); producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, context.Canceled) {
 		t.Errorf("a ctx that had ended: %v", err)
 	}
@@ -183,7 +187,7 @@ func TestMessageIsGivenUpInEachPlace(t *testing.T) {
 	}
 	cancel()
 	for range 2 {
-		if err := <-given; producer.VerdictOf(err) != producer.NotSent || !producer.SafeToRetry(err) || !errors.Is(err, context.Canceled) {
+		if err := ending(t, "Publish", given); producer.VerdictOf(err) != producer.NotSent || !producer.SafeToRetry(err) || !errors.Is(err, context.Canceled) {
 			t.Errorf("given up before it was sent: %v", err)
 		}
 	}
@@ -192,16 +196,15 @@ func TestMessageIsGivenUpInEachPlace(t *testing.T) {
 	}
 	// The place is free, and none of those is ever written.
 	c := f.publish("last")[0]
-	f.peer.Release("confirm.select")
-	f.peer.Received("confirm.select")[0].Answer()
-	m := f.arrive("last")[0]
-	m.Conn.Send(m.Ack(1, false))
+	f.say(confirm, mqtest.Method{Name: "confirm.select-ok"})
+	f.arrive("last")
 	f.verdict(c, producer.Confirmed)
+	f.stored("last")
 }
 
 func TestRefusedMessagesTakeNoPlace(t *testing.T) {
 	t.Parallel()
-	f := unserved(t, producer.Config{MaxInFlight: 1})
+	f, _ := unserved(t, producer.Config{MaxInFlight: 1})
 	m := producer.Text("x").ToQueue("q")
 	m.Headers = amqp.Table{"n": uint64(1)}
 	c, err := f.PublishAsync(t.Context(), m)
@@ -213,7 +216,7 @@ func TestRefusedMessagesTakeNoPlace(t *testing.T) {
 	}
 }
 
-// TestHeaderIsMeasuredAsTheDriverEncodesIt compares with what the peer receives:
+// TestHeaderIsMeasuredAsTheDriverEncodesIt compares with what the broker receives:
 // the bound of one frame must hold for what is sent, and refuse nothing that is
 // clearly below it.
 func TestHeaderIsMeasuredAsTheDriverEncodesIt(t *testing.T) {
@@ -285,10 +288,8 @@ func TestHeaderIsMeasuredAsTheDriverEncodesIt(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := f.message(m)
-		got := f.next("basic.publish")
-		got.Conn.Send(got.Ack(got.Number, false))
+		frame := len(frames(f.next("basic.publish"))[1])
 		f.verdict(c, producer.Confirmed)
-		frame := len(got.Header) + 8
 		if i%2 == 0 { // all that is measured is sent, but exchange and routing key
 			if want := with - producer.KeptFree - 1 - len(m.Exchange) - 1 - len(m.RoutingKey); frame != want {
 				t.Fatalf("measured %d, sent %d: %v", want, frame, m)
@@ -311,19 +312,41 @@ func TestHeaderLargerThanAFrameIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Headers["h"] = strings.Repeat("x", amqppeer.FrameMax-n)
+	const frameMax = 128 << 10 // RabbitMQ's default
+	m.Headers["h"] = strings.Repeat("x", frameMax-n)
 	c := f.message(m)
-	got := f.next("basic.publish")
-	if frame := len(got.Header) + 8; frame > amqppeer.FrameMax || frame < amqppeer.FrameMax-100 {
+	if frame := len(frames(f.next("basic.publish"))[1]); frame > frameMax || frame < frameMax-100 {
 		t.Errorf("the largest header that is let through makes a frame of %d", frame)
 	}
-	got.Conn.Send(got.Ack(1, false))
 	f.verdict(c, producer.Confirmed)
-	m.Headers["h"] = strings.Repeat("x", amqppeer.FrameMax-n+1)
+	m.Headers["h"] = strings.Repeat("x", frameMax-n+1)
 	_, err = f.PublishAsync(t.Context(), m)
 	var refused *producer.RefusedError
 	if !errors.As(err, &refused) || refused.Field != "Headers" || !strings.Contains(err.Error(), "131072") {
 		t.Errorf("one byte more: %v", err)
+	}
+}
+
+// TestHeaderIsHeldAgainstTheFramesOfItsConnection: when it was taken in there was no
+// connection that could tell, and the limit is lower than RabbitMQ's.
+func TestHeaderIsHeldAgainstTheFramesOfItsConnection(t *testing.T) {
+	t.Parallel()
+	f := fixtureOn(t, mqtest.New(t, mqtest.Config{FrameMax: 8 << 10}), producer.Config{}, unanswered("confirm.select"))
+	confirm := f.next("confirm.select")
+	m := producer.Text("large").ToQueue("q")
+	m.Headers = amqp.Table{"h": strings.Repeat("x", 8<<10)}
+	large, small := f.message(m), f.publish("small")[0]
+	f.say(confirm, mqtest.Method{Name: "confirm.select-ok"})
+	var refused *producer.RefusedError
+	if err := f.verdict(large, producer.Refused); !errors.As(err, &refused) || refused.Field != "Headers" || !strings.Contains(err.Error(), "8192") {
+		t.Errorf("larger than a frame: %v", err)
+	}
+	f.verdict(small, producer.Confirmed)
+	if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+	if _, err := f.PublishAsync(t.Context(), m); producer.VerdictOf(err) != producer.Refused {
+		t.Errorf("once the limit is known: %v", err)
 	}
 }
 

@@ -2,9 +2,11 @@ package producer_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -13,9 +15,11 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"go.uber.org/goleak"
 
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/internal/wire"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -23,41 +27,46 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience is how long a test waits for what has to happen.
 const patience = 10 * time.Second
 
-// fixture is a producer connected to a scripted peer.
+// fixture is a producer connected to a broker with one queue, q.
 type fixture struct {
 	*producer.Producer
-	t    *testing.T
-	peer *amqppeer.Peer
-	pool *reconnect.Pool
+	t      *testing.T
+	broker *mqtest.Broker
+	pool   *reconnect.Pool
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	states  []reconnect.State
-	changed chan struct{}
+	log     []*mqtest.Event // methods that the broker has received
+	cursor  int             // of next
+	changed chan struct{}   // closed and replaced with each entry of either
 }
 
-// newFixture returns one whose peer has answered nothing yet but the login, when
-// prepare has told it to hold something.
-func newFixture(t *testing.T, cfg producer.Config, prepare ...func(*amqppeer.Peer)) *fixture {
+// newFixture returns one whose faults are in place before the producer connects.
+func newFixture(t *testing.T, cfg producer.Config, faults ...mqtest.Fault) *fixture {
 	t.Helper()
-	peer, err := amqppeer.Listen("4.3.6")
-	if err != nil {
-		t.Fatal(err)
+	return fixtureOn(t, mqtest.New(t), cfg, faults...)
+}
+
+func fixtureOn(t *testing.T, broker *mqtest.Broker, cfg producer.Config, faults ...mqtest.Fault) *fixture {
+	t.Helper()
+	f := &fixture{t: t, broker: broker, changed: make(chan struct{})}
+	broker.Intercept(func(e *mqtest.Event) mqtest.Action {
+		if e.Point == mqtest.Received {
+			f.note(func() { f.log = append(f.log, e) })
+		}
+		return mqtest.Pass()
+	})
+	for _, fault := range faults {
+		broker.Inject(fault)
 	}
-	t.Cleanup(peer.Close)
-	for _, f := range prepare {
-		f(peer)
-	}
-	f := &fixture{t: t, peer: peer, changed: make(chan struct{})}
+	var err error
 	f.pool, err = reconnect.Open(t.Context(), reconnect.Config{
-		URLs:    []string{peer.URL()},
-		Backoff: func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
-		Logger:  slog.New(slog.DiscardHandler),
+		URLs:     []string{broker.URL()},
+		Topology: topology.Topology{Queues: []topology.Queue{{Name: "q", Type: topology.Classic}}},
+		Backoff:  func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
+		Logger:   slog.New(slog.DiscardHandler),
 		OnStateChange: func(c reconnect.StateChange) {
-			f.mu.Lock()
-			defer f.mu.Unlock()
-			f.states = append(f.states, c.To)
-			close(f.changed)
-			f.changed = make(chan struct{})
+			f.note(func() { f.states = append(f.states, c.To) })
 		},
 	})
 	if err != nil {
@@ -70,42 +79,186 @@ func newFixture(t *testing.T, cfg producer.Config, prepare ...func(*amqppeer.Pee
 	return f
 }
 
-// await waits until the connection was n times in state.
-func (f *fixture) await(state reconnect.State, n int) {
+func (f *fixture) note(add func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	add()
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// until waits until look, which is called with f.mu held, says that it is so.
+func (f *fixture) until(look func() bool, what string, args ...any) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
 	defer cancel()
 	for {
 		f.mu.Lock()
+		so, changed := look(), f.changed
+		f.mu.Unlock()
+		if so {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			f.t.Fatalf("waited in vain for "+what, args...)
+		}
+	}
+}
+
+// await waits until the connection was n times in state.
+func (f *fixture) await(state reconnect.State, n int) {
+	f.t.Helper()
+	f.until(func() bool {
 		seen := 0
 		for _, s := range f.states {
 			if s == state {
 				seen++
 			}
 		}
-		changed := f.changed
-		f.mu.Unlock()
-		if seen >= n {
-			return
+		return seen >= n
+	}, "the connection to be %s, %d times", state, n)
+}
+
+// next is the next method of one of names that the broker receives; those before
+// it are skipped.
+func (f *fixture) next(names ...string) (m *mqtest.Event) {
+	f.t.Helper()
+	f.until(func() bool {
+		for f.cursor < len(f.log) {
+			e := f.log[f.cursor]
+			f.cursor++
+			if slices.Contains(names, e.Method) {
+				m = e
+				return true
+			}
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			f.t.Fatalf("the connection was %s %d times, want %d", state, seen, n)
+		return false
+	}, "the broker to receive %v", names)
+	return m
+}
+
+// received returns all methods received so far that have one of names.
+func (f *fixture) received(names ...string) []*mqtest.Event {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(f.log), func(e *mqtest.Event) bool { return !slices.Contains(names, e.Method) })
+}
+
+// arrive waits until the broker has received these bodies, in this order.
+func (f *fixture) arrive(bodies ...string) []*mqtest.Event {
+	f.t.Helper()
+	ms := make([]*mqtest.Event, len(bodies))
+	for i, want := range bodies {
+		ms[i] = f.next("basic.publish")
+		if string(ms[i].Body) != want {
+			f.t.Fatalf("the broker received %s, want %q next", text(ms[i]), want)
+		}
+	}
+	return ms
+}
+
+// silent is a fault: every confirm is lost, though the broker has the message.
+// What the producer is to hear of it, the test says.
+func silent() mqtest.Fault {
+	return mqtest.Fault{Point: mqtest.Applied, Method: "basic.publish", Do: mqtest.Drop()}
+}
+
+// unanswered is a fault: the first answer to a method of that name is lost.
+func unanswered(name string) mqtest.Fault {
+	return mqtest.Fault{Point: mqtest.Applied, Method: name, Count: 1, Do: mqtest.Drop()}
+}
+
+// loses is silent for the next n messages; see struck.
+func loses(n int) mqtest.Fault {
+	fault := silent()
+	fault.Count = n
+	return fault
+}
+
+// refuses is a fault: the broker closes the channel for the message with that body.
+func refuses(body string) mqtest.Fault {
+	return mqtest.Fault{
+		Point: mqtest.Received, Method: "basic.publish", If: func(e *mqtest.Event) bool { return string(e.Body) == body },
+		Do: mqtest.CloseChannel(404, "NOT_FOUND - test"),
+	}
+}
+
+// struck waits until the faults have happened.
+func (f *fixture) struck(faults ...*mqtest.Injected) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
+	defer cancel()
+	for _, in := range faults {
+		if err := in.Wait(ctx); err != nil {
+			f.t.Fatalf("the fault has struck %d times: %v", in.Hits(), err)
 		}
 	}
 }
 
-// next is the next method of one of names that the peer receives.
-func (f *fixture) next(names ...string) *amqppeer.Method {
+// do has actions happen to the channel on which m came, in one piece.
+func (f *fixture) do(m *mqtest.Event, actions ...mqtest.Action) {
 	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
-	defer cancel()
-	m, err := f.peer.Next(ctx, names...)
-	if err != nil {
-		f.t.Fatal(err)
+	all := actions[0]
+	for _, a := range actions[1:] {
+		all = all.Then(a)
 	}
-	return m
+	f.conn(m).DoOn(m.Channel, all)
+}
+
+// conn is the connection on which m came.
+func (f *fixture) conn(m *mqtest.Event) *mqtest.Connection {
+	f.t.Helper()
+	for _, c := range f.broker.Connections() {
+		if c.ID() == m.Conn {
+			return c
+		}
+	}
+	f.t.Fatalf("connection %d is gone", m.Conn)
+	return nil
+}
+
+// say has the broker send methods to the channel on which m came, in one piece.
+func (f *fixture) say(m *mqtest.Event, methods ...mqtest.Method) {
+	f.t.Helper()
+	f.do(m, mqtest.Answer(methods...))
+}
+
+func ack(number uint64, multiple bool) mqtest.Method {
+	return mqtest.Method{Name: "basic.ack", Fields: map[string]any{"delivery-tag": number, "multiple": multiple}}
+}
+
+func nack(number uint64) mqtest.Method {
+	return mqtest.Method{Name: "basic.nack", Fields: map[string]any{"delivery-tag": number}}
+}
+
+// giveBack returns m, a basic.publish, with all that was in it.
+func giveBack(m *mqtest.Event) mqtest.Action {
+	back := wire.AppendMethod(nil, m.Channel, &wire.BasicReturn{
+		ReplyCode: 312, ReplyText: "NO_ROUTE", Exchange: m.Exchange, RoutingKey: m.RoutingKey,
+	})
+	for _, frame := range frames(m)[1:] {
+		back = append(back, frame...)
+	}
+	return mqtest.SendRaw(back)
+}
+
+// frames takes those of m apart: of a publish its method, its header, its body.
+func frames(m *mqtest.Event) (list [][]byte) {
+	for rest := m.Frames; len(rest) > 0; {
+		size := int(binary.BigEndian.Uint32(rest[3:])) + wire.FrameOverhead
+		list, rest = append(list, rest[:size]), rest[size:]
+	}
+	return list
+}
+
+// block tells the connection on which m came that it is blocked, before it publishes
+// again: a broker's own alarm would take the next publish, and then say so.
+func (f *fixture) block(m *mqtest.Event) {
+	f.t.Helper()
+	f.conn(m).Do(mqtest.Answer(mqtest.Method{Name: "connection.blocked", Fields: map[string]any{"reason": "low on memory"}}))
+	f.await(reconnect.Blocked, 1)
 }
 
 // publish hands messages with these bodies to the producer.
@@ -129,17 +282,17 @@ func (f *fixture) message(m producer.Message) *producer.Confirmation {
 	return c
 }
 
-// arrive waits until the peer has received these bodies, in this order.
-func (f *fixture) arrive(bodies ...string) []*amqppeer.Method {
+// accepted waits until n messages were passed to the producer: each has its place,
+// or waits for one.
+func (f *fixture) accepted(n uint64) {
 	f.t.Helper()
-	ms := make([]*amqppeer.Method, len(bodies))
-	for i, want := range bodies {
-		ms[i] = f.next("basic.publish")
-		if ms[i].Body != want {
-			f.t.Fatalf("the peer received %v, want %q next", ms[i], want)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); f.Stats().Accepted < n; <-tick.C {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%d messages were passed, want %d", f.Stats().Accepted, n)
 		}
 	}
-	return ms
 }
 
 // verdict waits for c's.
@@ -163,6 +316,26 @@ func (f *fixture) pending(cs ...*producer.Confirmation) {
 	}
 }
 
+// stored checks what the broker has in the queue.
+func (f *fixture) stored(bodies ...string) {
+	f.t.Helper()
+	if got := f.broker.Queue("q").Bodies(); !slices.Equal(got, bodies) {
+		f.t.Errorf("the queue has %q, want %q", got, bodies)
+	}
+}
+
+// ending waits for what a call in the background returns.
+func ending(t *testing.T, what string, result <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-result:
+		return err
+	case <-time.After(patience):
+		t.Fatalf("%s does not return", what)
+		return nil
+	}
+}
+
 // expired is a ctx that has ended.
 func expired(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -178,10 +351,12 @@ func numbered(from, to int) []string {
 	return s
 }
 
-func received(ms []*amqppeer.Method) string {
+func text(ms ...*mqtest.Event) string {
 	s := make([]string, len(ms))
 	for i, m := range ms {
-		s[i] = m.String()
+		if s[i] = m.Method; m.Method == "basic.publish" {
+			s[i] = fmt.Sprintf("publish(%d %q)", m.Number, m.Body)
+		}
 	}
 	return strings.Join(s, " ")
 }

@@ -9,14 +9,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
 )
-
-// confirming has the peer confirm whatever comes.
-func confirming(p *amqppeer.Peer) {
-	p.OnPublish(func(m *amqppeer.Method) { m.Conn.Send(m.Ack(m.Number, false)) })
-}
 
 // handed waits until the session has taken a message: the driver is reading it,
 // for as long as a large one takes.
@@ -45,10 +40,10 @@ const large = 4 << 20
 // refill has every byte of body be b: no two sendings of it look alike.
 func refill(body []byte, b byte) { copy(body, bytes.Repeat([]byte{b}, len(body))) }
 
-func wholeBodies(t *testing.T, ms []*amqppeer.Method) {
+func wholeBodies(t *testing.T, ms ...*mqtest.Event) {
 	t.Helper()
 	for _, m := range ms {
-		if n := strings.Count(m.Body, m.Body[:1]); n != len(m.Body) {
+		if n := bytes.Count(m.Body, m.Body[:1]); n != len(m.Body) {
 			t.Errorf("of a body of %d bytes, %d are what the first one is: it was read after its verdict", len(m.Body), n)
 		}
 	}
@@ -56,10 +51,10 @@ func wholeBodies(t *testing.T, ms []*amqppeer.Method) {
 
 // TestBodyIsNotReadAfterItsVerdict: whoever publishes has it back with the
 // verdict, also when the ctx ends while the driver reads it. The race detector
-// sees what the peer may not.
+// sees what the broker may not.
 func TestBodyIsNotReadAfterItsVerdict(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{}, confirming)
+	f := newFixture(t, producer.Config{})
 	f.next("confirm.select")
 	body := make([]byte, large)
 	withdrawn := 0
@@ -90,14 +85,14 @@ func TestBodyIsNotReadAfterItsVerdict(t *testing.T) {
 	if withdrawn == 0 {
 		t.Error("no message was withdrawn")
 	}
-	wholeBodies(t, f.peer.Received("basic.publish"))
+	wholeBodies(t, f.received("basic.publish")...)
 }
 
 // TestBodyIsNotReadAfterTheVerdictThatCloseGives: the verdict comes before Close
 // returns.
 func TestBodyIsNotReadAfterTheVerdictThatCloseGives(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	f.next("confirm.select")
 	body := bytes.Repeat([]byte("a"), large)
 	c := f.message(producer.Bytes(body).ToQueue("q"))
@@ -106,10 +101,10 @@ func TestBodyIsNotReadAfterTheVerdictThatCloseGives(t *testing.T) {
 	f.verdict(c, producer.Unknown)
 	refill(body, 'z')
 	var left *producer.UnresolvedError
-	if err := closedWithin(t, "Close", closed); !errors.As(err, &left) || left.Unknown != 1 || left.NotSent != 0 {
+	if err := ending(t, "Close", closed); !errors.As(err, &left) || left.Unknown != 1 || left.NotSent != 0 {
 		t.Errorf("Close: %v", err)
 	}
-	wholeBodies(t, []*amqppeer.Method{f.next("basic.publish")})
+	wholeBodies(t, f.next("basic.publish"))
 }
 
 // closing runs Close in the background.
@@ -133,20 +128,9 @@ func (f *fixture) stopped() {
 	}
 }
 
-func closedWithin(t *testing.T, what string, closed <-chan error) error {
-	t.Helper()
-	select {
-	case err := <-closed:
-		return err
-	case <-time.After(patience):
-		t.Fatalf("%s does not return", what)
-		return nil
-	}
-}
-
 func TestSecondCloseHonoursItsContextAndCutsTheFirstShort(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	c := f.publish("1")[0]
 	f.arrive("1") // and is never confirmed
 	first := f.closing(context.Background())
@@ -159,10 +143,10 @@ func TestSecondCloseHonoursItsContextAndCutsTheFirstShort(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	var left *producer.UnresolvedError
-	if err := closedWithin(t, "the second Close", f.closing(ctx)); !errors.As(err, &left) || left.Unknown != 1 || !errors.Is(err, context.DeadlineExceeded) {
+	if err := ending(t, "the second Close", f.closing(ctx)); !errors.As(err, &left) || left.Unknown != 1 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the second Close: %v", err)
 	}
-	if err := closedWithin(t, "the first Close", first); err != nil {
+	if err := ending(t, "the first Close", first); err != nil {
 		t.Errorf("the first Close: %v", err)
 	}
 	f.verdict(c, producer.Unknown)

@@ -7,29 +7,26 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
 )
 
 func TestConfirmOutOfOrderNeedsNoOtherFrame(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	for range 30 {
 		cs := f.publish("1", "2", "3", "4")
 		ms := f.arrive("1", "2", "3", "4")
-		for i := 3; i > 0; i-- { // the second within a sweep interval of the first
-			ms[i].Conn.Send(ms[i].Ack(ms[i].Number, false))
-		}
-		for _, c := range cs[1:] {
-			f.verdict(c, producer.Confirmed)
+		for i := 3; i > 0; i-- { // each within a sweep interval of the one before
+			f.say(ms[i], ack(ms[i].Number, false))
+			f.verdict(cs[i], producer.Confirmed)
 		}
 		f.pending(cs[0])
-		ms[0].Conn.Send(ms[0].Ack(ms[0].Number, false))
+		f.say(ms[0], ack(ms[0].Number, false))
 		f.verdict(cs[0], producer.Confirmed)
 	}
 	if s := f.Stats(); s.InFlight != 0 || s.Confirmed != 120 {
@@ -37,48 +34,50 @@ func TestConfirmOutOfOrderNeedsNoOtherFrame(t *testing.T) {
 	}
 }
 
-// TestReturnIsSeenBeforeItsConfirm: the peer answers while the sequencer is still
+// TestReturnIsSeenBeforeItsConfirm: the broker answers while the sequencer is still
 // handing over, and return and ack share a read.
 func TestReturnIsSeenBeforeItsConfirm(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
 	const n = 300
-	done := make(chan struct{})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	go func() {
-		defer close(done)
-		for range n {
-			m, err := f.peer.Next(ctx, "basic.publish")
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			if m.Number%2 == 0 {
-				m.Conn.Send(m.Return(), m.Ack(m.Number, false))
-			} else {
-				m.Conn.Send(m.Ack(m.Number, false))
-			}
-		}
-	}()
-	cs := f.publish(numbered(1, n)...)
-	<-done
-	for i, c := range cs {
-		if (i+1)%2 != 0 {
-			f.verdict(c, producer.Confirmed)
-			continue
-		}
+	returned := func(c *producer.Confirmation, body string) {
+		t.Helper()
 		err := f.verdict(c, producer.Returned)
 		var r *producer.ReturnedError
-		if !errors.As(err, &r) || r.Code != 312 || r.Text != "NO_ROUTE" || r.RoutingKey != "q" || !producer.SafeToRetry(err) {
-			t.Fatalf("message %d: %v", i+1, err)
+		if !errors.As(err, &r) || r.Code != 312 || r.Text != "NO_ROUTE" || r.RoutingKey != "nowhere" || !producer.SafeToRetry(err) {
+			t.Fatalf("message %s: %v", body, err)
 		}
 	}
+	var cs []*producer.Confirmation
+	var kept []string
+	for i := range n {
+		m := producer.Text(fmt.Sprint(i)).ToQueue("q")
+		if i%2 == 0 {
+			m = m.ToQueue("nowhere")
+		} else {
+			kept = append(kept, fmt.Sprint(i))
+		}
+		cs = append(cs, f.message(m))
+	}
+	for i, c := range cs {
+		if i%2 == 0 {
+			returned(c, fmt.Sprint(i))
+		} else {
+			f.verdict(c, producer.Confirmed)
+		}
+	}
+	for range n { // one at a time: nothing comes after it that would have it looked at
+		returned(f.message(producer.Text("alone").ToQueue("nowhere")), "alone")
+	}
+	f.stored(kept...)
 }
 
 func TestReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
+	private := func(m *mqtest.Event) bool {
+		return bytes.Contains(frames(m)[1], []byte(producer.CorrelationHeader))
+	}
 	const n = 20
 	var cs []*producer.Confirmation
 	for i := range n {
@@ -91,14 +90,11 @@ func TestReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 		if m.MessageID != "same" {
 			t.Fatalf("message %d has id %q", i, m.MessageID)
 		}
-		if private := bytes.Contains(m.Header, []byte(producer.CorrelationHeader)); private != (i > 0) {
-			t.Errorf("message %d carries the private header: %v", i, private)
+		if private(m) != (i > 0) {
+			t.Errorf("message %d carries the private header: %v", i, private(m))
 		}
 	}
-	for _, i := range []int{3, 0, 17} {
-		ms[i].Conn.Send(ms[i].Return())
-	}
-	ms[0].Conn.Send(ms[0].Ack(n, true))
+	f.do(ms[0], giveBack(ms[3]), giveBack(ms[0]), giveBack(ms[17]), mqtest.Answer(ack(n, true)))
 	for i, c := range cs {
 		want := producer.Confirmed
 		if i == 3 || i == 0 || i == 17 {
@@ -111,29 +107,57 @@ func TestReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 	m.MessageID = "same"
 	c := f.message(m)
 	after := f.arrive("after")[0]
-	if bytes.Contains(after.Header, []byte(producer.CorrelationHeader)) {
+	if private(after) {
 		t.Error("an id that is not in flight needs no private header")
 	}
-	after.Conn.Send(after.Ack(after.Number, false))
+	f.say(after, ack(after.Number, false))
 	f.verdict(c, producer.Confirmed)
+}
+
+// TestTheBrokersReturnsOfEqualMessageIDsAreToldApart: a broker gives them back as
+// they come, and with all that was in them.
+func TestTheBrokersReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	const n = 20
+	var cs []*producer.Confirmation
+	for i := range n {
+		m := producer.Text(fmt.Sprint(i)).ToQueue("q")
+		if i%3 == 0 {
+			m = m.ToQueue("nowhere")
+		}
+		m.MessageID = "same"
+		cs = append(cs, f.message(m))
+	}
+	f.say(f.arrive(numbered(0, n-1)...)[n-1], ack(n-1, true))
+	for i, c := range cs[:n-1] {
+		want := producer.Confirmed
+		if i%3 == 0 {
+			want = producer.Returned
+		}
+		f.verdict(c, want)
+	}
+	f.pending(cs[n-1])
 }
 
 func TestNackedIsToldWhileTheChannelLives(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
+	nacks := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Skip: 1, Count: 1, Do: mqtest.Nack()})
+	lost := f.broker.Inject(loses(2))
 	cs := f.publish("1", "2", "3")
-	ms := f.arrive("1", "2", "3")
-	ms[1].Conn.Send(ms[1].Nack(2))
+	m := f.arrive("1", "2", "3")[0]
 	err := f.verdict(cs[1], producer.Nacked)
 	if !errors.Is(err, producer.ErrNacked) || producer.SafeToRetry(err) {
 		t.Error(err)
 	}
-	ms[0].CloseChannel(320, "CONNECTION_FORCED - test")
-	for _, m := range f.arrive("1", "3") { // not the nacked one
-		m.Conn.Send(m.Ack(m.Number, false))
-	}
+	f.struck(nacks, lost)
+	f.pending(cs[0], cs[2])
+	f.do(m, mqtest.CloseChannel(320, "CONNECTION_FORCED - test"))
+	f.arrive("1", "3") // not the nacked one
 	f.verdict(cs[0], producer.Confirmed)
 	f.verdict(cs[2], producer.Confirmed)
+	f.stored("1", "3", "1", "3")
 }
 
 // TestFalseConfirmOfAClosedChannelIsNotNacked: the driver says false for all that
@@ -141,32 +165,32 @@ func TestNackedIsToldWhileTheChannelLives(t *testing.T) {
 func TestFalseConfirmOfAClosedChannelIsNotNacked(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
+	lost := f.broker.Inject(loses(3))
 	cs := f.publish("1", "2", "3")
-	ms := f.arrive("1", "2", "3")
-	ms[0].Conn.Send(ms[0].Ack(1, false), ms[0].Nack(2), ms[0].ChannelClose(320, "CONNECTION_FORCED - test"))
-	for _, m := range f.arrive("2", "3") {
-		m.Conn.Send(m.Ack(m.Number, false))
-	}
+	m := f.arrive("1", "2", "3")[0]
+	f.struck(lost)
+	f.do(m, mqtest.Answer(ack(1, false), nack(2)), mqtest.CloseChannel(320, "CONNECTION_FORCED - test"))
+	f.arrive("2", "3")
 	for _, c := range cs {
 		f.verdict(c, producer.Confirmed)
 	}
 	if s := f.Stats(); s.Republished != 2 || s.Nacked != 0 {
 		t.Errorf("%+v", s)
 	}
+	f.stored("1", "2", "3", "2", "3")
 }
 
 func TestAckThatCameBeforeTheCutCounts(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	cs := f.publish("1", "2")
-	ms := f.arrive("1", "2")
-	ms[0].Conn.Send(ms[0].Ack(1, false))
-	ms[0].Conn.Cut()
+	m := f.arrive("1", "2")[0]
+	f.do(m, mqtest.Answer(ack(1, false)), mqtest.Cut())
 	again := f.arrive("2")[0]
 	f.await(reconnect.Waiting, 1) // the cut happened
 	f.verdict(cs[0], producer.Confirmed)
 	f.pending(cs[1])
-	again.Conn.Send(again.Ack(again.Number, false))
+	f.say(again, ack(again.Number, false))
 	f.verdict(cs[1], producer.Confirmed)
 }
 
@@ -174,23 +198,23 @@ func TestAckThatCameBeforeTheCutCounts(t *testing.T) {
 // before, and nothing comes any more that would have it looked through again.
 func TestAckOutOfOrderJustBeforeTheCutCounts(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
-	cs := f.publish(numbered(1, 41)...)
-	m := f.arrive(numbered(1, 41)...)[0]
-	m.Conn.Send(m.Ack(41, false))
-	f.verdict(cs[40], producer.Confirmed)
-	for n := uint64(40); n > 1; n-- {
-		m.Conn.Send(m.Ack(n, false))
+	f := newFixture(t, producer.Config{}, silent())
+	const rounds = 20
+	for range rounds {
+		cs := f.publish(numbered(1, 5)...)
+		ms := f.arrive(numbered(1, 5)...)
+		f.say(ms[4], ack(ms[4].Number, false))
+		f.verdict(cs[4], producer.Confirmed)
+		f.do(ms[0], mqtest.Answer(ack(ms[3].Number, false), ack(ms[2].Number, false), ack(ms[1].Number, false)), mqtest.Cut())
+		for _, c := range cs[1:] {
+			f.verdict(c, producer.Confirmed)
+		}
+		m := f.arrive("1")[0]
+		f.say(m, ack(m.Number, false))
+		f.verdict(cs[0], producer.Confirmed)
 	}
-	m.Conn.Cut()
-	for _, c := range cs[1:] {
-		f.verdict(c, producer.Confirmed)
-	}
-	again := f.arrive("1")[0]
-	again.Conn.Send(again.Ack(1, false))
-	f.verdict(cs[0], producer.Confirmed)
-	if n := f.Stats().Republished; n != 1 {
-		t.Errorf("%d messages were sent again, want 1", n)
+	if n := f.Stats().Republished; n != rounds {
+		t.Errorf("%d messages were sent again, want %d", n, rounds)
 	}
 }
 
@@ -199,17 +223,18 @@ func TestAckOutOfOrderJustBeforeTheCutCounts(t *testing.T) {
 // connection.
 func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond}, func(p *amqppeer.Peer) { p.Hold("channel.close") })
+	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond}, silent())
+	f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "channel.close", Do: mqtest.Drop()})
 	cs := f.publish("1", "2", "3")
 	first := f.arrive("1", "2", "3")
-	first[1].Conn.Send(first[1].Ack(2, false))
+	f.say(first[1], ack(2, false))
 	f.verdict(cs[1], producer.Confirmed)
 	last := f.arrive("1", "3")
-	if last[0].Conn != first[0].Conn || len(f.peer.Received("channel.close")) == 0 {
+	if last[0].Conn != first[0].Conn || last[0].Channel == first[0].Channel || len(f.received("channel.close")) == 0 {
 		t.Error("they were not sent again on another channel of the same connection")
 	}
 	last = f.arrive("1", "3") // nothing was confirmed on that session either
-	last[0].Conn.Send(last[0].Ack(2, true))
+	f.say(last[0], ack(2, true))
 	f.verdict(cs[0], producer.Confirmed)
 	f.verdict(cs[2], producer.Confirmed)
 	if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
@@ -222,13 +247,9 @@ func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
 func TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed(t *testing.T) {
 	t.Parallel()
 	const timeout = 40 * time.Millisecond
-	f := newFixture(t, producer.Config{ConfirmTimeout: timeout}, func(p *amqppeer.Peer) {
-		p.OnPublish(func(m *amqppeer.Method) {
-			if m.Body != "stuck" {
-				m.Conn.Send(m.Ack(m.Number, false))
-			}
-		})
-	})
+	stuck := silent()
+	stuck.If = func(e *mqtest.Event) bool { return string(e.Body) == "stuck" }
+	f := newFixture(t, producer.Config{ConfirmTimeout: timeout}, stuck)
 	f.publish("stuck")
 	for began := time.Now(); time.Since(began) < 20*timeout; {
 		f.verdict(f.publish("healthy")[0], producer.Confirmed)
@@ -239,30 +260,35 @@ func TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed(t *testing.
 	}
 }
 
-// TestNoConfirmIsOverdueWhileTheConnectionIsBlocked: the broker then reads nothing.
+// TestNoConfirmIsOverdueWhileTheConnectionIsBlocked: the broker then reads nothing,
+// not even the end of the message that had it notice the alarm.
 func TestNoConfirmIsOverdueWhileTheConnectionIsBlocked(t *testing.T) {
 	t.Parallel()
 	const timeout = 200 * time.Millisecond
 	f := newFixture(t, producer.Config{ConfirmTimeout: timeout})
+	f.next("confirm.select")
+	f.broker.Block("")
 	c := f.publish("1")[0]
-	m := f.arrive("1")[0]
-	m.Conn.Block()
 	f.await(reconnect.Blocked, 1)
 	select {
 	case <-c.Done():
+		t.Errorf("while the broker reads nothing: %v", c.Err())
 	case <-time.After(2 * timeout):
 	}
-	m.Conn.Send(m.Ack(1, false))
+	f.stored()
+	f.broker.Unblock()
 	f.verdict(c, producer.Confirmed)
 	if n := f.Stats().Republished; n != 0 {
 		t.Errorf("%d messages were sent again", n)
 	}
+	f.stored("1")
 }
 
 func TestUnresolvedAreSentAgainFirstInOrderAfterACut(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	gaveUp, giveUp := context.WithCancel(t.Context())
+	defer giveUp()
 	given := make(chan error, 1)
 	var cs []*producer.Confirmation
 	for i := 1; i <= 10; i++ {
@@ -275,37 +301,36 @@ func TestUnresolvedAreSentAgainFirstInOrderAfterACut(t *testing.T) {
 		cs = append(cs, f.publish(fmt.Sprint(i))...)
 	}
 	f.arrive(numbered(6, 10)...)
-	first := f.peer.Received("basic.publish")
-	ack := first[2]
-	ack.Conn.Send(ack.Ack(3, false))
+	first := f.received("basic.publish")
+	f.say(first[2], ack(3, false))
 	f.verdict(cs[2], producer.Confirmed)
 	giveUp()
-	err := <-given
+	err := ending(t, "Publish", given)
 	if producer.VerdictOf(err) != producer.Unknown || !errors.Is(err, context.Canceled) || producer.SafeToRetry(err) {
 		t.Errorf("given up: %v", err)
 	}
-	f.peer.Hold("confirm.select")
-	ack.Conn.Block() // the next waits in the queue, the one after for the next session
-	f.await(reconnect.Blocked, 1)
+	f.block(first[0]) // the next waits in the queue, the one after for the next session
 	newer := f.publish("11")
-	ack.Conn.Cut()
+	lost := f.broker.Inject(unanswered("confirm.select"))
+	f.do(first[0], mqtest.Cut())
 	confirm := f.next("confirm.select")
+	f.struck(lost)
 	newer = append(newer, f.publish("12")...)
-	confirm.Answer()
+	f.say(confirm, mqtest.Method{Name: "confirm.select-ok"})
 	ms := f.arrive("1", "2", "4", "6", "7", "8", "9", "10", "11", "12")
 	for i, m := range ms {
 		if i < 8 {
-			if was := first[slices.IndexFunc(first, func(o *amqppeer.Method) bool { return o.Body == m.Body })]; was.MessageID != m.MessageID || m.MessageID == "" {
-				t.Errorf("%v was sent with id %q and again with %q", m, was.MessageID, m.MessageID)
+			if was := first[slices.IndexFunc(first, func(o *mqtest.Event) bool { return string(o.Body) == string(m.Body) })]; was.MessageID != m.MessageID || m.MessageID == "" {
+				t.Errorf("%s was sent with id %q and again with %q", text(m), was.MessageID, m.MessageID)
 			}
 		}
-		if m.Number != uint64(i+1) {
-			t.Errorf("%v: want number %d", m, i+1)
+		if m.Number != uint64(i+1) || m.Conn == first[0].Conn {
+			t.Errorf("%s on connection %d: want number %d on another than the first", text(m), m.Conn, i+1)
 		}
 	}
-	ms[0].Conn.Send(ms[0].Nack(1), ms[0].Return()) // MaybeStored is told whatever the verdict
-	ms[0].Conn.Send(ms[0].Ack(10, true))
+	f.do(ms[0], mqtest.Answer(nack(1)), giveBack(ms[0])) // MaybeStored is told whatever the verdict
 	err = f.verdict(cs[0], producer.Nacked)
+	f.say(ms[0], ack(10, true))
 	var pe *producer.PublishError
 	if !errors.As(err, &pe) || !pe.MaybeStored || !strings.Contains(err.Error(), "earlier sending") {
 		t.Errorf("%v does not tell of the earlier sending", err)
@@ -318,35 +343,24 @@ func TestUnresolvedAreSentAgainFirstInOrderAfterACut(t *testing.T) {
 	}
 }
 
-// culprit has the peer answer as a broker: it closes the channel for one body,
-// and confirms the others if confirm says so.
-func (f *fixture) culprit(bad string, confirm func() bool) {
-	f.peer.OnPublish(func(m *amqppeer.Method) {
-		switch {
-		case m.Body == bad:
-			m.CloseChannel(404, "NOT_FOUND - no exchange 'x' in vhost '/'")
-		case confirm():
-			m.Conn.Send(m.Ack(m.Number, false))
-		}
-	})
-}
-
 func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, confirms := range []bool{true, false} { // of those that are looked at one by one
 		t.Run(fmt.Sprintf("confirms=%v", confirms), func(t *testing.T) {
 			t.Parallel()
 			f := newFixture(t, producer.Config{})
-			cs := f.publish(numbered(1, 5)...)
-			ms := f.arrive(numbered(1, 5)...)
-			ms[0].Conn.Send(ms[0].Ack(1, false))
-			var confirming atomic.Bool
-			confirming.Store(confirms)
-			f.culprit("3", confirming.Load)
-			ms[0].CloseChannel(404, "NOT_FOUND - no exchange 'x' in vhost '/'")
+			all := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 5, Do: mqtest.Drop()})
+			if !confirms {
+				f.broker.Inject(silent())
+			}
+			cs := f.suspects(5, 3)
+			m := f.arrive(numbered(1, 5)...)[0]
+			f.struck(all)
+			f.do(m, mqtest.Answer(ack(1, false)), mqtest.CloseChannel(404, missing))
+			// From here on the broker closes the channel for 3 itself.
 			err := f.verdict(cs[2], producer.Refused)
 			var told *reconnect.BrokerError
-			if !errors.As(err, &told) || told.Code != 404 || strings.Contains(err.Error(), "\n") {
+			if !errors.As(err, &told) || told.Code != 404 || told.Text != missing || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%q does not tell what the broker said", err)
 			}
 			if !confirms {
@@ -356,18 +370,16 @@ func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 				ms := f.arrive("2", "4", "5")
 				f.next("basic.qos")
 				f.pending(cs[1], cs[3], cs[4])
-				ms[0].Conn.Send(ms[0].Ack(3, true))
+				f.say(ms[0], ack(3, true))
 			}
 			for _, c := range slices.Delete(slices.Clone(cs), 2, 3) {
 				f.verdict(c, producer.Confirmed)
 			}
 			// On the wire: after the exception one at a time, each looked at
-			// before the next; 1, confirmed in time, is not sent again.
-			var after []string
-			for _, m := range f.peer.Received("basic.publish", "basic.qos", "confirm.select")[1+5:] {
-				after = append(after, m.String())
-			}
-			wire := strings.Join(after, " ")
+			// before the next; 1, confirmed in time, is not sent again. What came
+			// behind 3 before the channel was closed is dropped by the broker.
+			wire := text(f.received("basic.publish", "basic.qos", "confirm.select")[1+5:]...)
+			wire = strings.Replace(wire, `"3") basic.qos`, `"3")`, 1)
 			want := `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "4") basic.qos publish(2 "5") basic.qos`
 			if !confirms {
 				want = `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "2") publish(2 "4") basic.qos publish(3 "5") basic.qos`
@@ -379,28 +391,44 @@ func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 	}
 }
 
+// missing is what a broker says of an exchange that is not there.
+const missing = "NOT_FOUND - no exchange 'missing' in vhost '/'"
+
+// suspects publishes n messages of which one goes to an exchange that is not there.
+func (f *fixture) suspects(n, culprit int) (cs []*producer.Confirmation) {
+	f.t.Helper()
+	for i := 1; i <= n; i++ {
+		m := producer.Text(fmt.Sprint(i)).ToQueue("q")
+		if i == culprit {
+			m = m.To("missing", "q")
+		}
+		cs = append(cs, f.message(m))
+	}
+	return cs
+}
+
 func TestNextSuspectWaitsUntilTheOneBeforeIsCleared(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	cs := f.publish("1", "2")
 	ms := f.arrive("1", "2")
-	f.peer.Hold("basic.qos")
-	ms[0].CloseChannel(406, "PRECONDITION_FAILED - test")
+	lost := f.broker.Inject(unanswered("basic.qos"))
+	f.do(ms[0], mqtest.CloseChannel(406, "PRECONDITION_FAILED - test"))
 	one := f.arrive("1")[0]
 	// Its ack alone clears nothing: the exception may follow for what comes next.
-	one.Conn.Send(one.Ack(1, false))
+	f.say(one, ack(1, false))
 	f.verdict(cs[0], producer.Confirmed)
 	look := f.next("basic.qos")
-	if n := len(f.peer.Received("basic.publish")); n != 3 {
+	f.struck(lost)
+	if n := len(f.received("basic.publish")); n != 3 {
 		t.Fatalf("%d publishes were received before the first was cleared", n)
 	}
-	f.peer.Release("basic.qos")
-	look.Answer()
+	f.say(look, mqtest.Method{Name: "basic.qos-ok"})
 	two := f.arrive("2")[0]
 	f.next("basic.qos") // answered: the window is open again
 	more := f.publish("3", "4")
-	for _, m := range append([]*amqppeer.Method{two}, f.arrive("3", "4")...) {
-		m.Conn.Send(m.Ack(m.Number, false))
+	for _, m := range append([]*mqtest.Event{two}, f.arrive("3", "4")...) {
+		f.say(m, ack(m.Number, false))
 	}
 	for _, c := range append(cs, more...) {
 		f.verdict(c, producer.Confirmed)
@@ -410,15 +438,16 @@ func TestNextSuspectWaitsUntilTheOneBeforeIsCleared(t *testing.T) {
 func TestSearchForTheCulpritSurvivesACut(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
-	cs := f.publish(numbered(1, 5)...)
-	ms := f.arrive(numbered(1, 5)...)
-	f.peer.Hold("basic.qos")
-	ms[0].CloseChannel(404, "NOT_FOUND - test")
+	all := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 5, Do: mqtest.Drop()})
+	cs := f.suspects(5, 4)
+	m := f.arrive(numbered(1, 5)...)[0]
+	f.struck(all)
+	one, look := f.broker.Inject(loses(1)), f.broker.Inject(unanswered("basic.qos"))
+	f.do(m, mqtest.CloseChannel(404, missing))
 	f.arrive("1")
-	cut := f.next("basic.qos")
-	f.peer.Release("basic.qos")
-	f.culprit("4", func() bool { return true })
-	cut.Conn.Cut()
+	m = f.next("basic.qos")
+	f.struck(one, look)
+	f.do(m, mqtest.Cut())
 	f.await(reconnect.Waiting, 1)
 	for i, c := range cs {
 		want := producer.Confirmed
@@ -428,89 +457,107 @@ func TestSearchForTheCulpritSurvivesACut(t *testing.T) {
 		f.verdict(c, want)
 	}
 	var last string
-	for _, m := range f.peer.Received("basic.publish", "basic.qos", "confirm.select")[7:] {
-		if m.Name == "basic.publish" && last == m.Name {
-			t.Fatalf("two were sent without a look between them: %s", received(f.peer.Received("basic.publish", "basic.qos", "confirm.select")))
+	wire := f.received("basic.publish", "basic.qos", "confirm.select")
+	for _, m := range wire[7:] {
+		if m.Method == "basic.publish" && last == m.Method {
+			t.Fatalf("two were sent without a look between them: %s", text(wire...))
 		}
-		last = m.Name
+		last = m.Method
 	}
+	f.stored("1", "1", "2", "3", "5")
 }
 
 // TestGivenUpSuspectIsNotSentAgain: its place is the culprit's, though nobody
 // waits for it any more.
 func TestGivenUpSuspectIsNotSentAgain(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	given := make(chan error, 1)
 	go func() { given <- f.Publish(ctx, producer.Text("1").ToQueue("q")) }()
 	m := f.arrive("1")[0]
 	cs := f.publish("2")
 	f.arrive("2")
 	cancel()
-	if err := <-given; producer.VerdictOf(err) != producer.Unknown {
+	if err := ending(t, "Publish", given); producer.VerdictOf(err) != producer.Unknown {
 		t.Fatal(err)
 	}
 	if n := f.Stats().InFlight; n != 2 {
 		t.Errorf("%d are in flight: one that was given up holds its place until the end of its session", n)
 	}
-	m.CloseChannel(404, "NOT_FOUND - test")
-	again := f.arrive("2")[0]
-	again.Conn.Send(again.Ack(1, false))
+	f.do(m, mqtest.CloseChannel(404, "NOT_FOUND - test"))
+	f.say(f.arrive("2")[0], ack(1, false))
 	f.verdict(cs[0], producer.Confirmed)
 	if n := f.Stats().InFlight; n != 0 {
 		t.Errorf("%d are in flight", n)
 	}
 }
 
+// TestPublishesWaitWhileTheConnectionIsBlocked: the broker says so when one has begun
+// to arrive, and reads nothing more.
 func TestPublishesWaitWhileTheConnectionIsBlocked(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
+	lost := f.broker.Inject(loses(1))
 	cs := f.publish("1")
 	m := f.arrive("1")[0]
-	m.Conn.Block()
+	f.struck(lost)
+	f.broker.Block("")
+	cs = append(cs, f.publish("2")...)
 	f.await(reconnect.Blocked, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	err := f.Publish(ctx, producer.Text("2").ToQueue("q"))
+	err := f.Publish(ctx, producer.Text("3").ToQueue("q"))
 	if producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "low on memory") {
 		t.Errorf("while blocked: %v", err)
 	}
-	cs = append(cs, f.publish("3")...)
-	m.Conn.Send(m.Ack(1, false)) // confirms still come
+	cs = append(cs, f.publish("4")...)
+	f.say(m, ack(1, false)) // confirms still come
 	f.verdict(cs[0], producer.Confirmed)
-	if n := len(f.peer.Received("basic.publish")); n != 1 {
-		t.Fatalf("%d publishes were received, the connection is blocked", n)
+	if n := producer.HandedOver(f.Producer); n != 1 {
+		t.Fatalf("%d publishes are on their way, the connection was blocked by the first", n)
 	}
-	m.Conn.Unblock()
-	m = f.arrive("3")[0]
-	m.Conn.Send(m.Ack(2, false))
-	f.verdict(cs[1], producer.Confirmed)
+	f.stored("1")
+	f.broker.Unblock()
+	for _, c := range cs {
+		f.verdict(c, producer.Confirmed)
+	}
+	f.stored("1", "2", "4")
 }
 
 // TestBlockedEndsWithItsConnection: nobody says unblocked on the next one.
 func TestBlockedEndsWithItsConnection(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
-	conn := f.next("confirm.select").Conn
-	conn.Block()
-	f.await(reconnect.Blocked, 1)
+	f.next("confirm.select")
+	f.broker.Block("")
 	cs := f.publish("1")
-	conn.Cut()
-	m := f.arrive("1")[0]
-	m.Conn.Send(m.Ack(1, false))
-	f.verdict(cs[0], producer.Confirmed)
+	f.await(reconnect.Blocked, 1)
+	cs = append(cs, f.publish("2")...)
+	f.broker.RefuseConnections()
+	conn := f.conn(f.arrive("1")[0])
+	conn.Do(mqtest.Cut())
+	<-conn.Done()
+	f.await(reconnect.Waiting, 1)
+	f.broker.Unblock() // the alarm ends while nobody is there to hear of it
+	if err := f.broker.AcceptConnections(); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cs {
+		f.verdict(c, producer.Confirmed)
+	}
+	f.stored("1", "2")
 }
 
 func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{MaxInFlight: 5})
+	f := newFixture(t, producer.Config{MaxInFlight: 5}, silent())
 	sent := f.publish("1", "2", "3")
 	m := f.arrive("1", "2", "3")[0]
-	m.Conn.Send(m.Ack(2, false))
+	f.say(m, ack(2, false))
 	f.verdict(sent[1], producer.Confirmed)
-	m.Conn.Block()
-	f.await(reconnect.Blocked, 1)
+	f.block(m)
 	queued := f.publish("4", "5", "6")
 	waits := make(chan error, 1)
 	go func() {
@@ -531,7 +578,7 @@ func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	err = <-waits
+	err = ending(t, "PublishAsync", waits)
 	if producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, producer.ErrClosed) {
 		t.Errorf("the one that waited for room got %v", err)
 	}
@@ -547,35 +594,22 @@ func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
 	}
 }
 
-// accepted waits until n messages were passed to the producer: the last of them
-// is on its way to wait for room.
-func (f *fixture) accepted(n uint64) {
-	f.t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); f.Stats().Accepted < n; <-tick.C {
-		if time.Now().After(deadline) {
-			f.t.Fatalf("%d messages were passed, want %d", f.Stats().Accepted, n)
-		}
-	}
-}
-
 func TestCloseWaitsForTheVerdicts(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	cs := f.publish("1", "2")
-	ms := f.arrive("1", "2")
-	closed := make(chan error, 1)
-	go func() { closed <- f.Close(t.Context()) }()
-	ms[0].Conn.Send(ms[0].Ack(2, false))
+	m := f.arrive("1", "2")[0]
+	closed := f.closing(t.Context())
+	f.stopped()
+	f.say(m, ack(2, false))
 	f.verdict(cs[1], producer.Confirmed)
 	select {
 	case err := <-closed:
 		t.Fatalf("Close returned %v before the last verdict", err)
 	default:
 	}
-	ms[0].Conn.Send(ms[0].Ack(1, false))
-	if err := <-closed; err != nil {
+	f.say(m, ack(1, false))
+	if err := ending(t, "Close", closed); err != nil {
 		t.Error(err)
 	}
 	f.verdict(cs[0], producer.Confirmed)
@@ -583,14 +617,15 @@ func TestCloseWaitsForTheVerdicts(t *testing.T) {
 
 func TestFlushWaitsForWhatCameBeforeIt(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	if err := f.Flush(t.Context()); err != nil {
 		t.Errorf("nothing to flush: %v", err)
 	}
-	f.publish("1", "2", "3")
-	ms := f.arrive("1", "2", "3")
-	ms[0].Conn.Send(ms[0].Ack(2, false))
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	cs := f.publish("1", "2", "3")
+	m := f.arrive("1", "2", "3")[0]
+	f.say(m, ack(2, false))
+	f.verdict(cs[1], producer.Confirmed)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	err := f.Flush(ctx)
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "2 messages") {
@@ -598,22 +633,27 @@ func TestFlushWaitsForWhatCameBeforeIt(t *testing.T) {
 	}
 	flushed := make(chan error, 1)
 	go func() { flushed <- f.Flush(t.Context()) }()
-	ms[0].Conn.Send(ms[0].Nack(1), ms[0].Ack(3, false))
-	if err := <-flushed; err != nil { // whatever the verdict is
+	f.say(m, nack(1), ack(3, false))
+	if err := ending(t, "Flush", flushed); err != nil { // whatever the verdict is
 		t.Error(err)
+	}
+	for i, want := range []producer.Verdict{producer.Nacked, producer.Confirmed, producer.Confirmed} {
+		if got := cs[i].Verdict(); got != want {
+			t.Errorf("message %d after Flush: %s, want %s", i+1, got, want)
+		}
 	}
 }
 
 func TestConfirmationWaitDecidesNothing(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	c := f.publish("1")[0]
 	m := f.arrive("1")[0]
 	if err := c.Wait(expired(t)); !errors.Is(err, context.Canceled) || producer.VerdictOf(err) != producer.Pending {
 		t.Errorf("Wait: %v", err)
 	}
 	f.pending(c)
-	m.Conn.Send(m.Ack(1, false))
+	f.say(m, ack(1, false))
 	f.verdict(c, producer.Confirmed)
 	if err := c.Wait(expired(t)); err != nil {
 		t.Errorf("a verdict is told whatever the ctx: %v", err)
@@ -625,13 +665,14 @@ func TestConfirmationWaitDecidesNothing(t *testing.T) {
 
 func TestPoolCloseDrainsTheProducer(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, producer.Config{})
+	f := newFixture(t, producer.Config{}, silent())
 	c := f.publish("1")[0]
 	m := f.arrive("1")[0]
 	closed := make(chan error, 1)
 	go func() { closed <- f.pool.Close(t.Context()) }()
-	m.Conn.Send(m.Ack(1, false))
-	if err := <-closed; err != nil {
+	f.stopped() // and would be cut off now, if it were not drained
+	f.say(m, ack(1, false))
+	if err := ending(t, "Close of the pool", closed); err != nil {
 		t.Error(err)
 	}
 	f.verdict(c, producer.Confirmed)
@@ -640,18 +681,18 @@ func TestPoolCloseDrainsTheProducer(t *testing.T) {
 	}
 }
 
-// TestNotSentIsSaidOfWhatNeverReachedTheKernel: the peer reads nothing, so the
+// TestNotSentIsSaidOfWhatNeverReachedTheKernel: the broker reads nothing, so the
 // last that were handed over are still in our buffer when the connection is cut.
 func TestNotSentIsSaidOfWhatNeverReachedTheKernel(t *testing.T) {
 	t.Parallel()
-	const n = 2000
-	f := newFixture(t, producer.Config{MaxInFlight: n, MaxInFlightBytes: 1 << 30})
-	conn := f.next("confirm.select").Conn
-	resume := conn.Pause()
-	body := strings.Repeat("x", 14<<10)
+	const n = 4000
+	f := newFixture(t, producer.Config{MaxInFlight: n, MaxInFlightBytes: 1 << 30}, silent())
+	confirm := f.next("confirm.select")
+	f.do(confirm, mqtest.StopReading())
+	body := bytes.Repeat([]byte("x"), 14<<10)
 	var cs []*producer.Confirmation
 	for range n {
-		cs = append(cs, f.message(producer.Text(body).ToQueue("q")))
+		cs = append(cs, f.message(producer.Bytes(body).ToQueue("q")))
 	}
 	handed, still := 0, 0
 	tick := time.NewTicker(2 * time.Millisecond)
@@ -665,11 +706,10 @@ func TestNotSentIsSaidOfWhatNeverReachedTheKernel(t *testing.T) {
 		}
 	}
 	if handed == n {
-		t.Skip("the socket took everything")
+		t.Fatalf("all %d MB were handed over, nothing held them back", n*len(body)>>20)
 	}
-	f.peer.Hold("confirm.select")
-	conn.Cut()
-	resume()
+	f.broker.Inject(unanswered("confirm.select"))
+	f.do(confirm, mqtest.Reset())
 	f.next("confirm.select") // the session has ended, and the next one has not begun
 	var left *producer.UnresolvedError
 	if err := f.Close(expired(t)); !errors.As(err, &left) || left.NotSent+left.Unknown != n {
@@ -699,28 +739,26 @@ func TestNotSentIsSaidOfWhatNeverReachedTheKernel(t *testing.T) {
 func TestClearedOnceIsASuspectInALaterException(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{})
+	lost := f.broker.Inject(loses(2))
 	cs := f.publish("1", "2")
-	ms := f.arrive("1", "2")
-	f.peer.OnPublish(func(m *amqppeer.Method) {
-		if m.Body == "2" {
-			m.CloseChannel(404, "NOT_FOUND - test")
-		}
-	})
-	ms[0].CloseChannel(404, "NOT_FOUND - test")
+	m := f.arrive("1", "2")[0]
+	f.struck(lost)
+	lost = f.broker.Inject(loses(2)) // 1 as a suspect, and 1 again
+	two := f.broker.Inject(refuses("2"))
+	f.do(m, mqtest.CloseChannel(404, "NOT_FOUND - test"))
 	f.arrive("1") // cleared, not confirmed
 	f.verdict(cs[1], producer.Refused)
 	f.arrive("2")
-	ms = f.arrive("1")
+	f.struck(two)
+	m = f.arrive("1")[0]
+	f.struck(lost)
+	third := f.broker.Inject(loses(1))
 	cs = append(cs, f.publish("3")...)
 	f.arrive("3")
-	f.peer.OnPublish(func(m *amqppeer.Method) {
-		if m.Body == "1" {
-			m.CloseChannel(404, "NOT_FOUND - test")
-		} else {
-			m.Conn.Send(m.Ack(m.Number, false))
-		}
-	})
-	ms[0].CloseChannel(404, "NOT_FOUND - test")
+	f.struck(third)
+	one := f.broker.Inject(refuses("1"))
+	f.do(m, mqtest.CloseChannel(404, "NOT_FOUND - test"))
 	f.verdict(cs[2], producer.Confirmed)
 	f.verdict(cs[0], producer.Refused)
+	f.struck(one)
 }
