@@ -39,7 +39,10 @@ func lacking(t *testing.T, what, install string) {
 // python returns an interpreter that has pika.
 func python(t *testing.T) string {
 	t.Helper()
-	for _, name := range []string{"/usr/bin/python3", "python3"} {
+	for _, name := range []string{os.Getenv("MQKIT_PYTHON"), "/usr/bin/python3", "python3"} {
+		if name == "" {
+			continue
+		}
 		if exec.CommandContext(t.Context(), name, "-c", "import pika").Run() == nil {
 			return name
 		}

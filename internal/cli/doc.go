@@ -1,4 +1,4 @@
-// Package cli is what mqpub and mqsub share: the flags of a connection, exit
+// Package cli is what the command-line tools share: the flags of a connection, exit
 // codes and their order, signals in two steps, how long an outage may last, and
 // errors as one line that says what to do.
 //
