@@ -649,6 +649,17 @@ func testFullQueue(t *testing.T, c tools) {
 	}
 }
 
+// awaitAcked waits until the queue, on the shared node, has nothing unacked and
+// nothing ready: mqsub -n keeps acks back for a moment.
+func awaitAcked(t *testing.T, queue string) {
+	t.Helper()
+	empty := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(queue) + `\s+0$`)
+	eventually(t, "what was printed is acked", patience, func() bool {
+		out, err := sharedNode(t).Ctl(t.Context(), "-q", "list_queues", "name", "messages")
+		return errors.Is(err, broker.ErrNoControl) || err == nil && empty.MatchString(out)
+	})
+}
+
 func testDeletedQueue(t *testing.T, c tools) {
 	url := sharedNode(t).URL()
 	ch := admin(t, url)
@@ -664,10 +675,7 @@ func testDeletedQueue(t *testing.T, c tools) {
 		queue := c.filled(t, url, 5)
 		p := c.start(t, command{url: url, name: "mqsub", args: append([]string{"-q", queue}, e.args...)})
 		p.awaitText(t, p.stdout, "5\n")
-		eventually(t, "what was printed is acked", patience, func() bool {
-			out, err := sharedNode(t).Ctl(t.Context(), "-q", "list_queues", "name", "messages")
-			return errors.Is(err, broker.ErrNoControl) || err == nil && regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(queue)+`\s+0$`).MatchString(out)
-		})
+		awaitAcked(t, queue)
 		if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 			t.Fatal(err)
 		}
@@ -682,6 +690,7 @@ func testDeclaredQueueComesBack(t *testing.T, c tools) {
 	queue := c.filled(t, url, 2)
 	p := c.start(t, command{url: url, name: "mqsub", args: []string{"-q", queue, "--declare", "-n", "4"}})
 	p.awaitText(t, p.stdout, "2\n")
+	awaitAcked(t, queue)
 	if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 		t.Fatal(err)
 	}
