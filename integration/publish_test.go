@@ -117,14 +117,17 @@ func TestPoolClosesWithinItsContextDuringAnAlarm(t *testing.T) {
 	p := newProducer(t, pool, producer.Config{})
 	ctl(t, node, "set_vm_memory_high_watermark", "absolute", "1MB")
 	var last *producer.Confirmation
-	for i := 0; states.count(reconnect.Publishing, reconnect.Blocked) == 0; i++ {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+	for began := time.Now(); states.count(reconnect.Publishing, reconnect.Blocked) == 0; {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		c, err := p.PublishAsync(ctx, producer.Text("x").ToQueue(queue))
 		cancel()
-		if err != nil {
+		switch {
+		case err == nil:
+			last = c
+		case isDeadline(err) && time.Since(began) < patience: // the window is full, as it gets when nothing is confirmed
+		default:
 			t.Fatal(err)
 		}
-		last = c
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
