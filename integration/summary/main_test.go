@@ -55,7 +55,7 @@ import ("fmt"; "os"; "testing")
 func TestPass(t *testing.T) { fmt.Fprintln(os.Stderr, "integration: RabbitMQ 4.3.6"); t.Log("not to be seen") }
 func TestSkip(t *testing.T) { t.Skip("no broker: at all\nsecond line") }
 func TestParts(t *testing.T) {
-	t.Run("one", func(*testing.T) {})
+	t.Run("one/and a half", func(*testing.T) {}) // one test of that name
 	t.Run("two", func(t *testing.T) { t.Skip("needs RabbitMQ >=4.3") })
 }
 `})

@@ -105,8 +105,16 @@ func (s *summary) test(pkg, name string) *test {
 		return t
 	}
 	t := &test{pkg: pkg, name: name}
-	if i := strings.LastIndexByte(name, '/'); i >= 0 {
-		t.parent = s.test(pkg, name[:i])
+	// A test is heard of before its subtests, whose own names may have slashes.
+	for up := name; t.parent == nil; {
+		i := strings.LastIndexByte(up, '/')
+		if i < 0 {
+			break
+		}
+		up = up[:i]
+		t.parent = s.byName[[2]string{pkg, up}]
+	}
+	if t.parent != nil {
 		t.parent.hasParts = true
 	}
 	s.byName[key] = t
