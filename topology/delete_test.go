@@ -1,22 +1,16 @@
 package topology_test
 
 import (
-	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/topology"
-)
-
-// What the scripted peer has no names for.
-const (
-	basicGet    = "[60 70]"
-	queueDelete = "[50 40]"
 )
 
 // stat is what a broker tells of a queue when it is declared.
@@ -24,48 +18,42 @@ type stat struct{ messages, consumers uint32 }
 
 // deleteFrom runs Delete for one queue against a broker that tells looks, one
 // after the other, and has a message for each get or none. It returns the
-// methods that the broker was sent, and their flags in queue.delete.
+// methods that the broker was sent.
 func deleteFrom(t *testing.T, q topology.Queue, opts topology.DeleteOptions, hasMessage bool, looks ...stat) (sent []string, err error) {
 	t.Helper()
-	peer, err := amqppeer.Listen("4.3.6")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(peer.Close)
-	peer.Hold("queue.declare")
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		for {
-			m, err := peer.Next(t.Context(), "queue.declare", basicGet, queueDelete, "basic.nack", "connection.close")
-			if err != nil || m.Name == "connection.close" {
-				return
-			}
-			sent = append(sent, m.Name)
-			switch m.Name {
-			case "queue.declare":
-				if len(looks) == 0 {
-					m.Conn.Cut()
-					return
-				}
-				m.Conn.Send(frame(1, m.Channel, []byte{0, 50, 0, 11}, shortString(m.Queue), uint32Bytes(looks[0].messages), uint32Bytes(looks[0].consumers)))
-				looks = looks[1:]
-			case basicGet:
-				if !hasMessage {
-					m.Conn.Send(frame(1, m.Channel, []byte{0, 60, 0, 72}, shortString("")))
-					continue
-				}
-				m.Conn.Send(
-					frame(1, m.Channel, []byte{0, 60, 0, 71}, make([]byte, 7), []byte{1, 0}, shortString(""), shortString(q.Name), uint32Bytes(0)),
-					frame(2, m.Channel, []byte{0, 60, 0, 0}, make([]byte, 7), []byte{1}, []byte{0, 0}),
-					frame(3, m.Channel, []byte("x")),
-				)
-			case queueDelete:
-				m.Conn.Send(frame(1, m.Channel, []byte{0, 50, 0, 41}, uint32Bytes(0)))
-			}
+	b := mqtest.New(t)
+	var mu sync.Mutex
+	b.Intercept(func(e *mqtest.Event) mqtest.Action {
+		if e.Point != mqtest.Received || e.Channel == 0 || e.Method == "channel.open" || e.Method == "channel.close" {
+			return mqtest.Pass()
 		}
-	}()
-	conn, err := amqp.Dial(peer.URL())
+		mu.Lock()
+		defer mu.Unlock()
+		sent = append(sent, e.Method)
+		switch e.Method {
+		case "queue.declare":
+			if len(looks) == 0 {
+				return mqtest.Cut()
+			}
+			look := looks[0]
+			looks = looks[1:]
+			return mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: map[string]any{
+				"queue": q.Name, "message-count": look.messages, "consumer-count": look.consumers,
+			}})
+		case "basic.get":
+			if !hasMessage {
+				return mqtest.Answer(mqtest.Method{Name: "basic.get-empty"})
+			}
+			return mqtest.Answer(mqtest.Method{
+				Name: "basic.get-ok", Fields: map[string]any{"delivery-tag": 1, "routing-key": q.Name}, Body: []byte("x"),
+			})
+		case "queue.delete":
+			return mqtest.Answer(mqtest.Method{Name: "queue.delete-ok"})
+		default:
+			return mqtest.Drop()
+		}
+	})
+	conn, err := amqp.Dial(b.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,19 +62,11 @@ func deleteFrom(t *testing.T, q topology.Queue, opts topology.DeleteOptions, has
 		t.Fatal(err)
 	}
 	err = topology.Delete(t.Context(), ch, topology.Topology{Queues: []topology.Queue{q}}, opts)
-	_ = conn.Close() // fails when the peer has cut it
-	<-answered
+	_ = conn.Close() // fails when the broker has cut it; after it all has been received
+	mu.Lock()
+	defer mu.Unlock()
 	return sent, err
 }
-
-func frame(kind byte, channel uint16, payload ...[]byte) []byte {
-	p := slices.Concat(payload...)
-	return slices.Concat([]byte{kind}, binary.BigEndian.AppendUint16(nil, channel), uint32Bytes(uint32(len(p))), p, []byte{0xCE})
-}
-
-func uint32Bytes(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
-
-func shortString(s string) []byte { return append([]byte{byte(len(s))}, s...) }
 
 func TestDeleteKeepsWhatMayHoldMessagesThatNobodyCounts(t *testing.T) {
 	t.Parallel()
@@ -124,7 +104,7 @@ func TestDeleteKeepsWhatMayHoldMessagesThatNobodyCounts(t *testing.T) {
 		t.Run(c.claim, func(t *testing.T) {
 			t.Parallel()
 			sent, err := deleteFrom(t, c.queue, c.opts, c.hasMessage, c.looks...)
-			deleted := slices.Contains(sent, queueDelete)
+			deleted := slices.Contains(sent, "queue.delete")
 			if c.kept == "" {
 				if err != nil || !deleted {
 					t.Errorf("kept: %v; sent %v", err, sent)
@@ -137,7 +117,7 @@ func TestDeleteKeepsWhatMayHoldMessagesThatNobodyCounts(t *testing.T) {
 			if !errors.Is(err, topology.ErrKept) || !strings.Contains(err.Error(), c.kept) {
 				t.Errorf("the error is %v, want %q", err, c.kept)
 			}
-			if taken := slices.Contains(sent, basicGet) && c.hasMessage; taken && !slices.Contains(sent, "basic.nack") {
+			if taken := slices.Contains(sent, "basic.get") && c.hasMessage; taken && !slices.Contains(sent, "basic.nack") {
 				t.Error("the message was not given back")
 			}
 		})
