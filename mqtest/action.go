@@ -11,8 +11,8 @@ import (
 // return one. The zero value is [Pass].
 //
 // An action replaces what would have happened: what the event is about goes
-// nowhere, unless the action is (or begins with) Pass, Delay, Twice, Trickle or
-// Rewrite. At Received that means that the broker never gets the method, at
+// nowhere, unless the action is (or begins with) Pass, Delay, Hold, Twice, Trickle
+// or Rewrite. At Received that means that the broker never gets the method, at
 // Applied and Sending that the client never gets the frames.
 type Action struct {
 	kind    kind
@@ -33,6 +33,7 @@ const (
 	kindPass kind = iota
 	kindDrop
 	kindDelay
+	kindHold
 	kindTwice
 	kindTrickle
 	kindRewrite
@@ -53,8 +54,8 @@ const (
 )
 
 var kindNames = [...]string{
-	"pass", "drop", "delay", "twice", "trickle", "rewrite", "cut", "reset", "cut inside", "stall",
-	"stop reading", "stop sending", "answer", "send raw", "nack", "return", "close channel",
+	"pass", "drop", "delay", "hold", "twice", "trickle", "rewrite", "cut", "reset", "cut inside",
+	"stall", "stop reading", "stop sending", "answer", "send raw", "nack", "return", "close channel",
 	"close connection", "cancel consumer", "gather",
 }
 
@@ -87,6 +88,15 @@ func Drop() Action { return Action{kind: kindDrop} }
 // Delay waits. What follows in that direction on the same channel waits behind
 // it; other channels go on. At Accepted the whole connection waits.
 func Delay(d time.Duration) Action { return Action{kind: kindDelay, wait: d} }
+
+// Hold waits until the test says so: by Release or Remove of the [Injected] or, of
+// what an interceptor holds, by its removal. What follows in that direction on the
+// same channel waits behind it, in order, and no fault sees it before; other
+// channels go on. At Accepted the whole connection waits. Hold().Then(Drop()) has it lost in the end.
+//
+// At Received the broker does not know of it yet, at Applied and Sending it has
+// done its part.
+func Hold() Action { return Action{kind: kindHold} }
 
 // Twice has it happen twice: a publish is applied twice and confirmed once, a
 // delivery arrives twice.

@@ -127,6 +127,12 @@ func (b *Broker) serve(c *conn) (upstream, error) {
 	if reason != "" {
 		u.server.BlockPublisher(reason)
 	}
+	c.mu.Lock()
+	reason = c.blocking
+	c.mu.Unlock()
+	if reason != "" {
+		u.server.Block(reason)
+	}
 	return u, nil
 }
 
@@ -183,21 +189,20 @@ func (b *Broker) Restart() error {
 // publish, and no acks. Other connections go on. A reason of "" is "low on
 // memory".
 func (b *Broker) Block(reason string) {
-	if reason == "" {
-		reason = "low on memory"
-	}
+	reason = blockReason(reason)
 	b.setBlocking(reason)
-	for _, u := range b.servers() {
-		u.server.BlockPublisher(reason)
+	for _, c := range b.all() {
+		if u := c.server.Load(); u != nil {
+			u.server.BlockPublisher(reason)
+		}
 	}
 }
 
-// Unblock undoes Block.
+// Unblock undoes Block, and what [Connection.Block] has done.
 func (b *Broker) Unblock() {
 	b.setBlocking("")
-	for _, u := range b.servers() {
-		u.server.Unblock()
-		u.unblocked()
+	for _, c := range b.all() {
+		c.unblock()
 	}
 }
 
@@ -205,15 +210,6 @@ func (b *Broker) setBlocking(reason string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.blocking = reason
-}
-
-func (b *Broker) servers() (list []*embedded) {
-	for _, c := range b.all() {
-		if u := c.server.Load(); u != nil {
-			list = append(list, u)
-		}
-	}
-	return list
 }
 
 // AddVhost creates a vhost. Queues that are declared in it without x-queue-type

@@ -59,8 +59,8 @@ type Config struct {
 	// later series do. Defaults to taking them.
 	DenyTransientQueues bool
 
-	// Strict fails the test if something is declared or consumed with an x- argument
-	// that RabbitMQ does not know, and takes in silence. Only for New and
+	// Strict fails the test if something is declared, bound or consumed with an x-
+	// argument that RabbitMQ does not know, and takes in silence. Only for New and
 	// NewInMemory.
 	Strict bool
 	// Journal is how many records are kept; negative keeps all. Defaults to 4096

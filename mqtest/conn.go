@@ -71,6 +71,9 @@ type conn struct {
 	reason      error
 	frameMax    int // 0: not agreed on yet
 	name, vhost string
+	understands bool   // connection.blocked
+	blocking    string // reason of Connection.Block; "" is none
+	blocked     bool   // by the stage, which reads nothing then
 
 	// Of serve's.
 	buf     []byte // what was read and is no whole frame yet, and room
@@ -247,11 +250,11 @@ func (c *conn) read() error {
 	if c.filled == len(c.buf) {
 		c.buf = append(c.buf, make([]byte, len(c.buf))...)
 	}
-	for {
+	for came := false; ; {
 		c.runPosted()
 		wait := c.out.full(backlog)
 		c.mu.Lock()
-		stopped := (c.readStopped || (c.up != nil && c.up.blocked())) && !c.leaving && !c.dead
+		stopped := (c.readStopped || c.blocked || (c.up != nil && c.up.blocked())) && !c.leaving && !c.dead
 		c.mu.Unlock()
 		if stopped || wait != nil {
 			select {
@@ -262,11 +265,15 @@ func (c *conn) read() error {
 			}
 			continue
 		}
+		if came {
+			return nil
+		}
 		n, err := c.sock.Read(c.buf[c.filled:])
 		c.filled += n
 		switch {
 		case n > 0:
-			return nil
+			came = true // and counts, unless reading was stopped meanwhile
+			continue
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			_ = c.sock.SetReadDeadline(time.Time{})
 		case err != nil:

@@ -129,6 +129,8 @@ func TestStrictFailsTheTestForWhatRabbitMQWouldIgnore(t *testing.T) {
 		"queue, known":    {declareQueue, amqp.Table{"x-message-ttl": 1000, "mine": true}, ""},
 		"exchange":        {declareExchange, amqp.Table{"x-alternate": "y"}, "x-alternate"},
 		"exchange, known": {declareExchange, amqp.Table{"alternate-exchange": "y"}, ""},
+		"binding":         {bindHeaders, amqp.Table{"x-mach": "any", "a": "b"}, "x-mach"},
+		"binding, known":  {bindHeaders, amqp.Table{"x-match": "any", "a": "b"}, ""},
 		"consumer":        {consume, amqp.Table{"x-prio": 1}, "x-prio"},
 		"consumer, known": {consume, amqp.Table{"x-priority": 1}, ""},
 	} {
@@ -156,6 +158,13 @@ func declareQueue(ch *amqp.Channel, args amqp.Table) error {
 
 func declareExchange(ch *amqp.Channel, args amqp.Table) error {
 	return ch.ExchangeDeclare("x", "topic", true, false, false, false, args)
+}
+
+func bindHeaders(ch *amqp.Channel, args amqp.Table) error {
+	if err := declareQueue(ch, nil); err != nil {
+		return err
+	}
+	return ch.QueueBind("q", "", "amq.headers", false, args)
 }
 
 func consume(ch *amqp.Channel, args amqp.Table) error {

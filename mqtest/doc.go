@@ -69,7 +69,7 @@
 //	applied         channel closed                 Received basic.publish: CloseChannel(404, ...)
 //	                returned, nacked, lost         Received basic.publish: Return(312, "NO_ROUTE"), Nack, Drop
 //	publish,        cut                            Applied basic.publish: Cut, Reset
-//	applied         confirm lost, late, nacked     Applied basic.publish: Drop, Delay, Nack
+//	applied         confirm lost, late, nacked     Applied basic.publish: Drop, Delay, Hold, Nack
 //	                range nacked, batched, reverse Applied basic.publish: NackBatch, Batch, Reverse
 //	                stored twice                   Received basic.publish: Twice
 //	inside a frame  truncated, from the client     Received: CutInside(n)
@@ -80,9 +80,10 @@
 //	                RST, FIN                       Reset, Cut; DropConnections
 //	                half-open, either way          Stall, StopReading, StopSending; Stage.Stall
 //	                missed heartbeats              Sending or Received "heartbeat": Drop
-//	                blocked, unblocked             Broker.Block, Unblock
+//	                blocked, unblocked             Broker.Block, Unblock; Connection.Block, Unblock
 //	channel         404, 405, 406                  CloseChannel, or Stage.CloseChannels
 //	                reply late, lost               Applied, any method: Delay, Drop
+//	                reply when the test says so    Applied, any method: Hold, and Injected.Release
 //	                reply other                    Received, any method: Answer
 //	delivery        cut before the ack             Sending basic.deliver: Pass().Then(Cut())
 //	                ack lost, or counted and cut   Received or Applied basic.ack: Cut

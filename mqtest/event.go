@@ -71,6 +71,20 @@ func (e *Event) Field(name string) any {
 	return plain(field.Interface())
 }
 
+// Message returns the message of a method with content, nil of others. It can be
+// sent back: Answer(Method{Name: "basic.return", Message: e.Message()}).
+func (e *Event) Message() *Message {
+	if e.m == nil || !e.m.ID().HasContent() {
+		return nil
+	}
+	u := &unit{raw: e.Frames}
+	properties, _ := u.content()
+	m := withProperties(properties)
+	m.Exchange, m.RoutingKey, m.Body = e.Exchange, e.RoutingKey, e.Body
+	m.Redelivered, _ = e.Field("redelivered").(bool)
+	return &m
+}
+
 // String is short: it is what a failing test prints.
 func (e *Event) String() string {
 	var b strings.Builder

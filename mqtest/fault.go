@@ -60,8 +60,9 @@ func (f *Fault) matches(e *Event) bool {
 
 // Injected is a fault that is in place.
 type Injected struct {
-	fault Fault
-	rules *rules
+	fault     Fault
+	intercept func(*Event) Action // not nil: it is an interceptor
+	rules     *rules
 
 	mu      sync.Mutex // guards what follows
 	skipped int
@@ -69,6 +70,8 @@ type Injected struct {
 	hits    int
 	chance  *rand.Rand
 	enough  chan struct{} // closed once it has struck Count times, or once
+	held    []func()      // let go of what it holds
+	removed bool          // it holds nothing any more
 }
 
 // Hits tells how often it has struck: how often its action was carried out.
@@ -89,8 +92,40 @@ func (in *Injected) Wait(ctx context.Context) error {
 	}
 }
 
-// Remove takes the fault out. What it holds back (a delay, a stall) stays so.
-func (in *Injected) Remove() { in.rules.remove(in) }
+// Release lets go of what the fault holds, and of what has waited behind it; see
+// [Hold]. The fault stays in place, if its Count allows, for what comes later.
+func (in *Injected) Release() {
+	in.mu.Lock()
+	held := in.held
+	in.held = nil
+	in.mu.Unlock()
+	for _, release := range held {
+		release()
+	}
+}
+
+// Remove takes the fault out and lets go of what it holds. A delay and a stall stay
+// as they are.
+func (in *Injected) Remove() {
+	in.rules.remove(in)
+	in.mu.Lock()
+	in.removed = true
+	in.mu.Unlock()
+	in.Release()
+}
+
+// holds has release called as soon as nothing is held any more.
+func (in *Injected) holds(release func()) {
+	in.mu.Lock()
+	removed := in.removed
+	if !removed {
+		in.held = append(in.held, release)
+	}
+	in.mu.Unlock()
+	if removed {
+		release()
+	}
+}
 
 // take tells whether it strikes at an event that it matches.
 func (in *Injected) take() bool {
@@ -122,20 +157,15 @@ func (in *Injected) struck() {
 	}
 	in.mu.Unlock()
 	if last {
-		in.Remove()
+		in.rules.remove(in) // what it holds it goes on holding
 	}
 }
 
 // rules are what is in place, faults and interceptors, in the order in which they
 // were put there.
 type rules struct {
-	list atomic.Pointer[[]rule] // nil: none
-	mu   sync.Mutex             // held while the list is replaced
-}
-
-type rule struct {
-	fault     *Injected
-	intercept *func(*Event) Action
+	list atomic.Pointer[[]*Injected] // nil: none
+	mu   sync.Mutex                  // held while the list is replaced
 }
 
 // any is the fast path's only question.
@@ -146,38 +176,35 @@ func (r *rules) inject(f Fault) *Injected {
 	if f.Probability > 0 && f.Probability < 1 {
 		in.chance = rand.New(rand.NewPCG(f.Seed, 0x6d717465737400))
 	}
-	r.add(rule{fault: in})
+	r.add(in)
 	return in
 }
 
 func (r *rules) intercept(f func(*Event) Action) (remove func()) {
-	r.add(rule{intercept: &f})
-	return func() { r.removeIf(func(x rule) bool { return x.intercept == &f }) }
+	in := &Injected{intercept: f, rules: r, enough: make(chan struct{})}
+	r.add(in)
+	return in.Remove
 }
 
-func (r *rules) add(x rule) {
+func (r *rules) add(in *Injected) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var list []rule
+	var list []*Injected
 	if now := r.list.Load(); now != nil {
 		list = slices.Clone(*now)
 	}
-	list = append(list, x)
+	list = append(list, in)
 	r.list.Store(&list)
 }
 
 func (r *rules) remove(in *Injected) {
-	r.removeIf(func(x rule) bool { return x.fault == in })
-}
-
-func (r *rules) removeIf(gone func(rule) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.list.Load()
 	if now == nil {
 		return
 	}
-	list := slices.DeleteFunc(slices.Clone(*now), gone)
+	list := slices.DeleteFunc(slices.Clone(*now), func(x *Injected) bool { return x == in })
 	if len(list) == 0 {
 		r.list.Store(nil)
 		return
@@ -186,26 +213,27 @@ func (r *rules) removeIf(gone func(rule) bool) {
 }
 
 // decide asks what is in place, in order: the first that does not pass decides.
-// Whoever carries the action out calls struck on the fault, which may be nil.
+// Whoever carries the action out calls struck on what has decided, which may be
+// nil.
 func (r *rules) decide(e *Event) (Action, *Injected) {
 	list := r.list.Load()
 	if list == nil {
 		return Action{}, nil
 	}
-	for _, x := range *list {
-		if x.intercept != nil {
-			if a := (*x.intercept)(e); !a.passes() {
-				return a, nil
+	for _, in := range *list {
+		if in.intercept != nil {
+			if a := in.intercept(e); !a.passes() {
+				return a, in
 			}
 			continue
 		}
-		if !x.fault.fault.matches(e) || !x.fault.take() {
+		if !in.fault.matches(e) || !in.take() {
 			continue
 		}
-		if a := x.fault.fault.Do; !a.passes() {
-			return a, x.fault
+		if a := in.fault.Do; !a.passes() {
+			return a, in
 		}
-		x.fault.struck()
+		in.struck()
 	}
 	return Action{}, nil
 }

@@ -1,6 +1,7 @@
 package mqtest
 
 import (
+	"sync"
 	"time"
 
 	"github.com/mqkit/mqkit/internal/wire"
@@ -17,12 +18,21 @@ func (c *conn) accepted() bool {
 	e := &Event{Point: Accepted, Conn: c.id}
 	a, f := c.stage.rules.decide(e)
 	c.note(e, a)
-	defer f.struck()
+	struck := sync.OnceFunc(f.struck)
+	defer struck()
 	for {
 		switch a.kind {
 		case kindPass, kindTwice, kindRewrite, kindNack, kindReturn, kindCloseChannel, kindCancelConsumer, kindGather:
 		case kindDelay:
 			c.pause(a.wait)
+		case kindHold:
+			released := make(chan struct{})
+			f.holds(func() { close(released) })
+			struck()
+			select {
+			case <-released:
+			case <-c.gone:
+			}
 		case kindTrickle:
 			pieces := a
 			c.out.do(func() { c.pieces = &pieces })
@@ -266,7 +276,10 @@ func (c *conn) passed(u *unit, copies int, asked *Event) (answered bool) {
 	case *wire.ConnectionTuneOk:
 		c.frameMax, answered = int(m.FrameMax), false
 	case *wire.ConnectionStartOk:
-		c.name, _ = plain(m.ClientProperties).(map[string]any)["connection_name"].(string)
+		properties, _ := plain(m.ClientProperties).(map[string]any)
+		c.name, _ = properties["connection_name"].(string)
+		capabilities, _ := properties["capabilities"].(map[string]any)
+		c.understands, _ = capabilities["connection.blocked"].(bool)
 		answered = false
 	case *wire.ConnectionOpen:
 		c.vhost = m.VirtualHost

@@ -16,7 +16,11 @@ import (
 type Method struct {
 	Name   string
 	Fields map[string]any // those left out are zero
-	Body   []byte         // of a method with content, which has no properties
+
+	// Of a method with content (basic.return, basic.deliver, basic.get-ok).
+
+	Body    []byte   // Defaults to Message's
+	Message *Message // its properties; see Event.Message. Defaults to none
 }
 
 // frames writes the method. It panics if there is no such method or field, or if
@@ -41,7 +45,14 @@ func (m Method) frames(channel uint16) []byte {
 		field.Set(value.Convert(field.Type()))
 	}
 	if id.HasContent() {
-		return wire.AppendContent(nil, channel, method, []byte{0, 0}, m.Body, minFrameMax)
+		properties, body := []byte{0, 0}, m.Body
+		if m.Message != nil {
+			properties = m.Message.properties()
+			if body == nil {
+				body = m.Message.Body
+			}
+		}
+		return wire.AppendContent(nil, channel, method, properties, body, minFrameMax)
 	}
 	return wire.AppendMethod(nil, channel, method)
 }

@@ -19,6 +19,7 @@ func (c *conn) ask(ch *channel, u *unit, e *Event) bool {
 		return true
 	}
 	c.note(e, a)
+	u.by = f
 	goesOn := c.perform(ch, u, e, a)
 	f.struck()
 	return goesOn
@@ -41,7 +42,15 @@ func (u *unit) inbound() bool { return u.step == stepReceived }
 // unit goes on to its next step.
 func (c *conn) perform(ch *channel, u *unit, e *Event, a Action) (goesOn bool) {
 	for {
-		if a.kind == kindDelay {
+		if a.kind == kindHold && (u.by == nil || slices.Contains(u.freed, u.by)) {
+			if a.next == nil {
+				a = Pass()
+			} else {
+				a = *a.next
+			}
+			continue
+		}
+		if a.kind == kindDelay || a.kind == kindHold {
 			next := Pass()
 			if a.next != nil {
 				next = *a.next
@@ -280,17 +289,29 @@ func part(b []byte, n int) []byte {
 // hold keeps a unit, and with it what comes after it on its channel.
 func (c *conn) hold(ch *channel, u *unit, e *Event, a, next Action) {
 	u.waiting, u.action, u.event = true, &next, e
-	if u.inbound() {
-		ch.in.held = slices.Insert(ch.in.held, 0, u)
+	l, do, resume := &ch.in, c.post, c.resumeIn
+	if !u.inbound() {
+		c.sayVerdicts(ch)
+		l, do, resume = &ch.out, c.out.do, c.resumeOut
+	}
+	l.held = slices.Insert(l.held, 0, u)
+	if a.kind == kindDelay {
 		c.after(a.wait, func() {
-			c.post(func() { u.waiting = false; c.resumeIn(ch) })
+			do(func() { u.waiting = false; resume(ch) })
 		})
 		return
 	}
-	c.sayVerdicts(ch)
-	ch.out.held = slices.Insert(ch.out.held, 0, u)
-	c.after(a.wait, func() {
-		c.out.do(func() { u.waiting = false; c.resumeOut(ch) })
+	by := u.by
+	by.holds(func() {
+		do(func() {
+			u.waiting = false
+			for _, behind := range l.held {
+				if behind != u {
+					behind.freed = append(behind.freed, by)
+				}
+			}
+			resume(ch)
+		})
 	})
 }
 

@@ -170,3 +170,40 @@ func TestMandatoryAndDropMixWithTheBrokersOwnReturns(t *testing.T) {
 		hit(t, in, 1)
 	})
 }
+
+func TestAScriptedReturnCarriesTheMessage(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
+		c := connect(t, s)
+		c.declare("q")
+		s.Intercept(func(e *mqtest.Event) mqtest.Action {
+			if e.Method != publish || e.Point != mqtest.Received {
+				if e.Method != publish && e.Message() != nil {
+					t.Errorf("%v has a message", e)
+				}
+				return mqtest.Pass()
+			}
+			back := mqtest.Method{
+				Name: "basic.return", Message: e.Message(),
+				Fields: map[string]any{"reply-code": 312, "reply-text": "NO_ROUTE", "exchange": e.Exchange, "routing-key": e.RoutingKey},
+			}
+			other := back
+			other.Body = []byte("another body")
+			return mqtest.Answer(back, other)
+		})
+		err := c.ch.PublishWithContext(timeout(t), "", "q", true, false, amqp.Publishing{
+			MessageId: "id", Priority: 3, DeliveryMode: amqp.Persistent, Timestamp: time.Unix(1e9, 0),
+			Headers: amqp.Table{"n": int64(1), "list": []any{"x", int64(2)}}, Body: []byte("body"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, body := range []string{"body", "another body"} {
+			r, _ := receive(t, c.returns)
+			list, _ := r.Headers["list"].([]any)
+			if string(r.Body) != body || r.ReplyCode != 312 || r.RoutingKey != "q" || r.MessageId != "id" || r.Priority != 3 ||
+				r.DeliveryMode != amqp.Persistent || !r.Timestamp.Equal(time.Unix(1e9, 0)) || r.Headers["n"] != int64(1) || len(list) != 2 {
+				t.Errorf("returned %+v", r)
+			}
+		}
+	})
+}

@@ -25,8 +25,8 @@ type QueueInfo struct {
 	Consumers                      int
 }
 
-// Message is a message in a queue. Of its properties the empty ones are not
-// there.
+// Message is a message, in a queue or on its way. Of its properties the empty ones
+// are not there.
 type Message struct {
 	Exchange   string // that it was published to
 	RoutingKey string
@@ -46,7 +46,7 @@ type Message struct {
 	UserID          string
 	AppID           string
 
-	// Of Messages only.
+	// Of Messages only, but for Redelivered, which a delivery says as well.
 
 	Redelivered   bool
 	Unacked       bool // delivered to a consumer and not settled
@@ -132,13 +132,21 @@ func arguments(t wire.Table) map[string]any {
 }
 
 func message(m engine.MessageInfo) Message {
-	p, _ := wire.ParseProperties(m.Properties)
+	out := withProperties(m.Properties)
+	out.Exchange, out.RoutingKey, out.Body = m.Exchange, m.RoutingKey, m.Body
+	out.Redelivered, out.Unacked, out.Delayed = m.Redelivered, m.Unacked, m.Delayed
+	out.DeliveryCount, out.Expires = m.DeliveryCount, m.Expires
+	return out
+}
+
+// withProperties has nothing but what properties say.
+func withProperties(properties []byte) Message {
+	p, _ := wire.ParseProperties(properties)
 	out := Message{
-		Exchange: m.Exchange, RoutingKey: m.RoutingKey, Body: m.Body, ContentType: p.ContentType,
+		ContentType:     p.ContentType,
 		ContentEncoding: p.ContentEncoding, Transient: p.DeliveryMode != 2, Priority: p.Priority,
 		CorrelationID: p.CorrelationID, ReplyTo: p.ReplyTo, Expiration: p.Expiration, MessageID: p.MessageID,
-		Type: p.Type, UserID: p.UserID, AppID: p.AppID, Redelivered: m.Redelivered, Unacked: m.Unacked,
-		Delayed: m.Delayed, DeliveryCount: m.DeliveryCount, Expires: m.Expires,
+		Type: p.Type, UserID: p.UserID, AppID: p.AppID,
 	}
 	if p.Has(wire.FlagHeaders) {
 		out.Headers = arguments(p.Headers)

@@ -94,7 +94,7 @@ func (s *Stage) Inject(f Fault) *Injected { return s.rules.inject(f) }
 // among the faults is as if it had been injected: those before it come first. It
 // is called on the goroutine that serves the connection, which waits for it, and
 // may be called for several connections at once; it may ask the Broker anything.
-// The returned function takes it out.
+// The returned function takes it out, and lets go of what it holds.
 func (s *Stage) Intercept(f func(*Event) Action) (remove func()) { return s.rules.intercept(f) }
 
 // Journal returns what has happened so far, nil if none is kept.
@@ -295,11 +295,19 @@ func (c *Connection) RemoteAddr() net.Addr { return c.c.sock.RemoteAddr() }
 // Channels returns the numbers of the open channels, in order.
 func (c *Connection) Channels() []uint16 { return c.c.openChannels() }
 
+// Block blocks this connection at once, whether it publishes or not: it is told so,
+// and nothing more is read from it. One that is not open yet is blocked when it is;
+// on a [Proxy] it is left alone. A reason of "" is "low on memory".
+func (c *Connection) Block(reason string) { c.c.block(blockReason(reason)) }
+
+// Unblock undoes Block, and for this connection [Broker.Block].
+func (c *Connection) Unblock() { c.c.unblock() }
+
 // Done is closed when the connection is gone.
 func (c *Connection) Done() <-chan struct{} { return c.c.gone }
 
 // Do has an action happen now that is about a connection: Cut, Reset, Stall,
-// StopReading, StopSending, CloseConnection, SendRaw, Answer.
+// StopReading, StopSending, CloseConnection, SendRaw, Answer. Hold is Pass here.
 func (c *Connection) Do(a Action) { c.DoOn(0, a) }
 
 // DoOn is Do for a channel: CloseChannel, Answer.

@@ -30,10 +30,12 @@ type unit struct {
 	nack   bool
 	copies int // of it that go out; 0 is 1
 
-	spent   bool    // it has been passed on, or dropped
-	waiting bool    // it is delayed
-	action  *Action // not nil: what is left to be done with it after the delay
-	event   *Event  // that the action is about
+	spent   bool        // it has been passed on, or dropped
+	waiting bool        // it is delayed or held
+	action  *Action     // not nil: what is left to be done with it after that
+	event   *Event      // that the action is about
+	by      *Injected   // whose action it is, nil: nobody's that could release it
+	freed   []*Injected // it has waited behind what they have let go of
 }
 
 func (u *unit) name() string {

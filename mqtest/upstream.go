@@ -56,8 +56,11 @@ func (u *embedded) send(b []byte) {
 		u.part = nil
 	}
 	for len(b) > 0 {
-		if u.server.Blocked() {
-			u.part = append([]byte(nil), b...) // for unblocked
+		switch {
+		case u.c.ignoring():
+			return // it was cut off meanwhile: what is left of a publish is lost
+		case u.server.Blocked():
+			u.part = append([]byte(nil), b...) // for unblock
 			return
 		}
 		size, ok := nextFrame(b, u.limit())
@@ -96,8 +99,9 @@ func (u *embedded) idle() {
 	}
 }
 
-// unblocked goes on with what came while the connection was being blocked.
-func (u *embedded) unblocked() {
+// unblock goes on with what came while the connection was being blocked.
+func (u *embedded) unblock() {
+	u.server.Unblock()
 	u.c.post(func() {
 		u.send(nil)
 		u.idle()

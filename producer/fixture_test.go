@@ -235,13 +235,9 @@ func nack(number uint64) mqtest.Method {
 
 // giveBack returns m, a basic.publish, with all that was in it.
 func giveBack(m *mqtest.Event) mqtest.Action {
-	back := wire.AppendMethod(nil, m.Channel, &wire.BasicReturn{
-		ReplyCode: 312, ReplyText: "NO_ROUTE", Exchange: m.Exchange, RoutingKey: m.RoutingKey,
-	})
-	for _, frame := range frames(m)[1:] {
-		back = append(back, frame...)
-	}
-	return mqtest.SendRaw(back)
+	return mqtest.Answer(mqtest.Method{Name: "basic.return", Message: m.Message(), Fields: map[string]any{
+		"reply-code": 312, "reply-text": "NO_ROUTE", "exchange": m.Exchange, "routing-key": m.RoutingKey,
+	}})
 }
 
 // frames takes those of m apart: of a publish its method, its header, its body.
@@ -253,11 +249,10 @@ func frames(m *mqtest.Event) (list [][]byte) {
 	return list
 }
 
-// block tells the connection on which m came that it is blocked, before it publishes
-// again: a broker's own alarm would take the next publish, and then say so.
+// block blocks the connection on which m came, before it publishes again.
 func (f *fixture) block(m *mqtest.Event) {
 	f.t.Helper()
-	f.conn(m).Do(mqtest.Answer(mqtest.Method{Name: "connection.blocked", Fields: map[string]any{"reason": "low on memory"}}))
+	f.conn(m).Block("")
 	f.await(reconnect.Blocked, 1)
 }
 

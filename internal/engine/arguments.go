@@ -36,6 +36,7 @@ var (
 	quorumConsumeArgs  = []string{"x-priority", "x-consumer-timeout"}
 	streamConsumeArgs  = []string{"x-stream-offset", "x-stream-filter", "x-stream-match-unfiltered"}
 	exchangeArgs       = []string{"alternate-exchange"}
+	headersBindArgs    = []string{"x-match"}
 
 	// What 4.2 does not know yet. It obeys x-consumer-timeout without checking it.
 	only43 = []string{
@@ -303,6 +304,17 @@ func (vh *vhost) unknownArgs(args wire.Table, known []string) {
 		if !slices.Contains(known, a.Key) && strings.HasPrefix(a.Key, "x-") {
 			vh.broker.opts.Unknown(a.Key)
 		}
+	}
+}
+
+// unknownBindArgs is unknownArgs of a binding. Those of headers exchanges are what a
+// message is compared with; the others compare nothing.
+func (vh *vhost) unknownBindArgs(x *exchange, args wire.Table) {
+	switch {
+	case x.kind != "headers":
+		vh.unknownArgs(args, nil)
+	case !matchesX(matchingOf(args)):
+		vh.unknownArgs(args, headersBindArgs)
 	}
 }
 

@@ -115,7 +115,13 @@ func TestUnknownArgumentsAreToldOf(t *testing.T) {
 	_, c := start(t, engine.Options{Unknown: func(arg string) { told = append(told, arg) }})
 	c.queue("q", "x-mesage-ttl", int32(1), "x-max-length", int32(1))
 	c.consume("q", "a", "x-prioritty", int32(1))
-	if got := strings.Join(told, " "); got != "x-mesage-ttl x-prioritty" {
+	c.exchange("heads", "headers")
+	for range 2 { // told once
+		c.bind("q", "heads", "", "x-mach", "any", "x-match", "any", "n", int32(1))
+	}
+	c.bind("q", "heads", "", "x-match", "any-with-x", "x-n", int32(1))
+	c.bind("q", "amq.topic", "key", "x-match", "all", "n", int32(1))
+	if got := strings.Join(told, " "); got != "x-mesage-ttl x-prioritty x-mach x-match" {
 		t.Errorf("told of %s", got)
 	}
 }

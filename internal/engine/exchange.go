@@ -276,6 +276,7 @@ func (vh *vhost) bind(ch *Channel, source, queueName, destName, key string, args
 	b.id = bindingID(x, q, dest, key, sorted)
 	if x.bindings[b.id] == nil {
 		b.attach()
+		vh.unknownBindArgs(x, args)
 	}
 	return nil
 }

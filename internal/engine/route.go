@@ -203,15 +203,23 @@ func checkMatch(args wire.Table) *Exception {
 		"Invalid x-match field value %s; expected all, any, all-with-x, or any-with-x", erlangBinary(how))
 }
 
+// matchingOf is how a binding's arguments say that headers are to be compared.
+func matchingOf(args wire.Table) string {
+	if v, has := args.Get("x-match"); has {
+		how, _ := v.(string)
+		return how
+	}
+	return "all"
+}
+
+// matchesX tells whether headers that begin with x- count too.
+func matchesX(how string) bool { return strings.HasSuffix(how, "-with-x") }
+
 // matchHeaders compares a message's headers with a binding's arguments. Those
 // that begin with x- count only if the binding says so.
 func matchHeaders(args, headers wire.Table) bool {
-	how := "all"
-	if v, has := args.Get("x-match"); has {
-		how, _ = v.(string)
-	}
-	anyOf := strings.HasPrefix(how, "any")
-	withX := strings.HasSuffix(how, "-with-x")
+	how := matchingOf(args)
+	anyOf, withX := strings.HasPrefix(how, "any"), matchesX(how)
 	for _, a := range args {
 		if a.Key == "x-match" || !withX && strings.HasPrefix(a.Key, "x-") {
 			continue

@@ -66,6 +66,25 @@ func delivery(t *testing.T, run starter) {
 		c.settled()
 		s.holds("")
 	})
+	run(t, "held, then cut", func(s *stand) {
+		c, deliveries, in := consuming(s, sending(mqtest.Hold()))
+		s.struck(in, 1)
+		s.cut()
+		c.lost(0)
+		if d, open := receive(s.t, deliveries); open {
+			s.t.Errorf("delivered %q", d.Body)
+		}
+		in.Release() // of what is gone
+		s.holds("a*")
+	})
+	run(t, "ack held", func(s *stand) {
+		c, deliveries, in := consuming(s, mqtest.Fault{Point: mqtest.Received, Method: "basic.ack", Do: mqtest.Hold()})
+		ack(s, deliveries)
+		s.struck(in, 1)
+		in.Remove()
+		s.must(c.ch.Close())
+		s.holds("")
+	})
 	run(t, "ack lost", func(s *stand) {
 		c, deliveries, in := consuming(s, mqtest.Fault{Point: mqtest.Received, Method: "basic.ack", Do: mqtest.Cut()})
 		ack(s, deliveries)

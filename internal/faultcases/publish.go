@@ -125,7 +125,46 @@ func publish(t *testing.T, run starter) {
 		})
 	}
 	together(t, run)
+	kept(t, run)
 	mixed(t, run)
+}
+
+// kept are the cases of what waits until it is let go of.
+func kept(t *testing.T, run starter) {
+	for _, point := range []mqtest.Point{mqtest.Received, mqtest.Applied} {
+		for name, x := range map[string]struct {
+			do           mqtest.Action
+			told, stored string
+		}{
+			"held":          {mqtest.Hold(), "+++", "a b c"},
+			"held and lost": {mqtest.Hold().Then(mqtest.Drop()), "+?+", "a b c"},
+		} {
+			run(t, point.String()+"/"+name, func(s *stand) {
+				c := s.connect()
+				receive(s.t, c.publish("a").Done())
+				in := s.Inject(mqtest.Fault{Point: point, Method: "basic.publish", MessageID: "b", Count: 1, Do: x.do})
+				c.publish("b")
+				c.publish("c")
+				s.struck(in, 1)
+				waits := c.ch
+				c.open() // other channels go on
+				if got := c.told(); got != "+??" {
+					s.t.Errorf("told %s while it is held", got)
+				}
+				c.ch = waits
+				in.Release()
+				receive(s.t, c.sent[2].Done())
+				c.settled()
+				if got := c.told(); got != x.told {
+					s.t.Errorf("told %s, want %s", got, x.told)
+				}
+				if x.told != "+++" && point == mqtest.Received {
+					x.stored = "a c"
+				}
+				s.holds(x.stored)
+			})
+		}
+	}
 }
 
 // together are the cases of confirms that wait for each other. How they are said
