@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"fmt"
 	"net"
 	"os"
 	"strings"
@@ -11,26 +10,11 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/rogpeppe/go-internal/testscript"
-	"go.uber.org/goleak"
+
+	"github.com/mqkit/mqkit/internal/clitest"
 )
 
-// The test binary is mqbroker too: scripts run it by that name.
-func TestMain(m *testing.M) {
-	testscript.Main(leakChecked{m}, map[string]func(){"mqbroker": main})
-}
-
-type leakChecked struct{ m *testing.M }
-
-func (l leakChecked) Run() int {
-	code := l.m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, "mqbroker:", err)
-			code = 1
-		}
-	}
-	return code
-}
+func TestMain(m *testing.M) { clitest.Main(m, "mqbroker", main) }
 
 // The scripts in testdata/script are transcripts of a user.
 func TestScripts(t *testing.T) {
@@ -50,33 +34,11 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits,
+			"exits": clitest.Exits,
 			"await": await,
 			"login": login,
 		},
 	})
-}
-
-// exits runs a command that has to end with a code: exits 2 mqbroker --nope
-func exits(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: exits CODE COMMAND ARGS...")
-	}
-	err := ts.Exec(args[1], args[2:]...)
-	code := "0"
-	if err != nil {
-		code = fmt.Sprint(exitCode(err))
-	}
-	if code != args[0] {
-		ts.Fatalf("%v exits %s, want %s", args[1:], code, args[0])
-	}
-}
-
-func exitCode(err error) int {
-	if e, ok := err.(interface{ ExitCode() int }); ok {
-		return e.ExitCode()
-	}
-	return -1
 }
 
 // await waits for a line in a file, and puts it into the environment, and what is

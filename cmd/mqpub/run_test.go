@@ -4,105 +4,154 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/mqkit/mqkit/internal/amqppeer"
+	"github.com/mqkit/mqkit/internal/clitest"
 	"github.com/mqkit/mqkit/internal/record"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/topology"
 )
 
 const patience = 20 * time.Second
 
+// bound is a queue "q" that gets what is published to "e".
+var bound = topology.Topology{
+	Exchanges: []topology.Exchange{{Name: "e"}},
+	Queues:    []topology.Queue{{Name: "q"}},
+	Bindings:  []topology.Binding{{Exchange: "e", Queue: "q", RoutingKey: "k"}},
+}
+
 func TestEachVerdictHasItsCodeAndWhatIsNotConfirmedIsKept(t *testing.T) {
 	t.Parallel()
-	ack := func(m *amqppeer.Method) { m.Conn.Send(m.Ack(m.Number, false)) }
-	gone := func(m *amqppeer.Method) { m.CloseChannel(404, "NOT_FOUND - no exchange 'e' in vhost '/'") }
 	for _, c := range []struct {
-		name   string
-		args   []string
-		broker func(*amqppeer.Method) // for the message "b"; the others are acked
-		code   int
-		kept   string
-		says   []string
+		name  string
+		args  []string
+		at    mqtest.Point  // of the message "b"
+		do    mqtest.Action // the others are confirmed
+		code  int
+		kept  string
+		holds string // the queue, duplicates aside
+		says  []string
 	}{
-		{"all confirmed", nil, ack, 0, "", []string{"mqpub: 3 confirmed, 0 failed in "}},
+		{"all confirmed", nil, mqtest.Received, mqtest.Pass(), 0, "", "a b c", []string{"mqpub: 3 confirmed, 0 failed in "}},
 		{
-			"returned", nil, func(m *amqppeer.Method) { m.Conn.Send(m.Return(), m.Ack(m.Number, false)) }, 3, "b",
-			[]string{"mqpub: line 2: returned: ", "mqpub: 2 confirmed, 1 failed (1 returned), 1 kept in "},
+			"returned", nil, mqtest.Received, mqtest.Return(312, "NO_ROUTE"), 3, "b", "a c",
+			[]string{"mqpub: line 2: returned: exchange \"e\" has no queue bound for routing key \"k\"\n", "mqpub: 2 confirmed, 1 failed (1 returned), 1 kept in "},
 		},
 		{
-			"nacked", nil, func(m *amqppeer.Method) { m.Conn.Send(m.Nack(m.Number)) }, 3, "b",
+			"nacked", nil, mqtest.Received, mqtest.Nack(), 3, "b", "a c",
 			[]string{"mqpub: line 2: nacked: a queue did not take it\n", "mqpub: 2 confirmed, 1 failed (1 nacked), 1 kept in "},
 		},
 		{
-			"refused", nil, gone, 3, "b",
+			"refused", nil, mqtest.Received, mqtest.CloseChannel(404, "NOT_FOUND - no exchange 'e' in vhost '/'"), 3, "b", "a c",
 			[]string{"mqpub: line 2: refused: there is no exchange 'e' in vhost '/': create it first, or check the name (404)", "mqpub: 2 confirmed, 1 failed (1 refused), "},
 		},
 		{
 			"no answer",
 			[]string{"--confirm-timeout", "100ms"},
-			func(*amqppeer.Method) {}, 5, "b",
+			mqtest.Received, mqtest.Drop(), 5, "b", "a c",
 			[]string{"mqpub: line 2: unknown: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: 2 confirmed, 1 failed (1 unknown), ", "1 kept in "},
 		},
 		{
-			"connection lost for too long",
-			[]string{"--retry", "0"},
-			func(m *amqppeer.Method) { m.Conn.Cut() }, 5, "",
-			[]string{"mqpub: the connection was lost: "},
+			"no answer, and it is in the queue",
+			[]string{"--confirm-timeout", "100ms"},
+			mqtest.Applied, mqtest.Drop(), 5, "b", "a b c",
+			[]string{"mqpub: line 2: unknown: no confirmation for 100ms (--confirm-timeout)\n", "mqpub: 2 confirmed, 1 failed (1 unknown), ", "1 kept in "},
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			peer, err := amqppeer.Listen("4.3.0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer peer.Close()
-			peer.OnPublish(func(m *amqppeer.Method) {
-				if m.Body == "b" {
-					c.broker(m)
-				} else {
-					ack(m)
-				}
-			})
-			failed := filepath.Join(t.TempDir(), "failed")
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			var stdout, stderr strings.Builder
-			args := append([]string{"-u", peer.URL(), "-e", "e", "-r", "k", "--failed", failed}, c.args...)
-			code := run(ctx, args, strings.NewReader("a\nb\nc\n"), &stdout, &stderr)
-			if code != c.code || stdout.Len() > 0 {
-				t.Errorf("exit %d, want %d; wrote %q", code, c.code, &stdout)
+			b := clitest.Broker(t, mqtest.Config{Strict: true}, bound)
+			fault := b.Inject(mqtest.Fault{Point: c.at, Method: "basic.publish", If: isB, Do: c.do})
+			r := publishABC(t, b, c.args...)
+			if r.code != c.code || r.stdout != "" {
+				t.Errorf("exit %d, want %d; wrote %q", r.code, c.code, r.stdout)
 			}
 			for _, line := range c.says {
-				if !strings.Contains(stderr.String(), line) {
-					t.Errorf("said\n%swant %s", &stderr, line)
+				if !strings.Contains(r.stderr, line) {
+					t.Errorf("said\n%swant %s", r.stderr, line)
 				}
 			}
-			if kept := keptIn(t, failed); c.kept != "" && kept != c.kept {
-				t.Errorf("kept %q, want %q", kept, c.kept)
+			if r.kept != c.kept {
+				t.Errorf("kept %q, want %q", r.kept, c.kept)
+			}
+			bodies := b.Queue("q").Bodies()
+			slices.Sort(bodies)
+			if got := strings.Join(slices.Compact(bodies), " "); got != c.holds {
+				t.Errorf("the queue holds %s, want %s", got, c.holds)
+			}
+			if fault.Hits() == 0 {
+				t.Error("the fault has not struck")
 			}
 		})
+	}
+}
+
+// What is known of each line is true, however many were on the way.
+func TestAConnectionLostForTooLongLosesNoLine(t *testing.T) {
+	t.Parallel()
+	for _, at := range []mqtest.Point{mqtest.Received, mqtest.Applied} {
+		b := clitest.Broker(t, mqtest.Config{Strict: true}, bound)
+		cut := b.Inject(mqtest.Fault{Point: at, Method: "basic.publish", If: isB, Do: mqtest.Cut()})
+		r := publishABC(t, b, "--retry", "0")
+		if r.code != 5 || !strings.Contains(r.stderr, "mqpub: the connection was lost: ") || r.stdout != "" {
+			t.Errorf("%v: exit %d, wrote %q, said\n%s", at, r.code, r.stdout, r.stderr)
+		}
+		if cut.Hits() != 1 {
+			t.Errorf("%v: it was cut %d times", at, cut.Hits())
+		}
+		stored := b.Queue("q").Bodies()
+		if want := map[mqtest.Point][]string{mqtest.Received: {"a"}, mqtest.Applied: {"a", "b"}}[at]; !slices.Equal(stored, want) {
+			t.Errorf("%v: the queue holds %q, want %q", at, stored, want)
+		}
+		if !strings.Contains(r.kept, "b") {
+			t.Errorf("%v: kept %q: the line whose confirm was lost is not among them", at, r.kept)
+		}
+		for _, line := range []string{"a", "b", "c"} {
+			published := line == "a" || line == "b" || !strings.Contains(r.stderr, "nothing after line 2 was published")
+			if published && !slices.Contains(stored, line) && !strings.Contains(r.kept, line) {
+				t.Errorf("%v: line %s is neither in the queue nor kept; said\n%s", at, line, r.stderr)
+			}
+		}
 	}
 }
 
 // Where the exchange has never been, no earlier sending is in a queue.
 func TestAnExchangeThatIsNotThereIsAllThatIsSaid(t *testing.T) {
 	t.Parallel()
-	peer, err := amqppeer.Listen("4.3.0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer peer.Close()
-	peer.OnPublish(func(m *amqppeer.Method) { m.CloseChannel(404, "NOT_FOUND - no exchange 'e' in vhost '/'") })
+	b := mqtest.New(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	var stderr strings.Builder
-	code := run(ctx, []string{"-u", peer.URL(), "-e", "e", "a", "b"}, nil, nil, &stderr)
+	code := run(ctx, []string{"-u", b.URL(), "-e", "e", "a", "b"}, nil, nil, &stderr)
 	if code != 3 || strings.Count(stderr.String(), "refused: there is no exchange 'e' in vhost '/': create it first, or check the name (404)\n") != 2 {
 		t.Errorf("exit %d, said\n%s", code, &stderr)
 	}
+}
+
+// isB matches the message "b".
+func isB(e *mqtest.Event) bool { return string(e.Body) == "b" }
+
+// result is what a run has left behind.
+type result struct {
+	code           int
+	stdout, stderr string
+	kept           string // bodies in the file of --failed
+}
+
+// publishABC is mqpub with the lines a, b and c for the exchange "e".
+func publishABC(t *testing.T, b *mqtest.Broker, args ...string) result {
+	t.Helper()
+	failed := filepath.Join(t.TempDir(), "failed")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	var stdout, stderr strings.Builder
+	args = append([]string{"-u", b.URL(), "-e", "e", "-r", "k", "--failed", failed}, args...)
+	code := run(ctx, args, strings.NewReader("a\nb\nc\n"), &stdout, &stderr)
+	return result{code, stdout.String(), stderr.String(), keptIn(t, failed)}
 }
 
 // keptIn is the bodies of the records in a file.

@@ -188,11 +188,13 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 	}()
 	j.holder.session(d.ConsumerTag)
 	if j.wantsNoMore() {
+		j.endConsuming()
 		return consumer.Release(nil)
 	}
 	line, err := j.options.output.append(j.buf[:0], d, now)
 	if err != nil {
 		j.stop(fmt.Errorf("cannot write message %s as %s: %w", d.MessageID, j.options.output, err))
+		j.endConsuming()
 		return consumer.Release(err)
 	}
 	j.buf = line
@@ -202,6 +204,7 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 			return consumer.Release(err) // its session is over: it comes again
 		}
 		j.stop(j.breakOutput(err))
+		j.endConsuming() // or it would come back at once
 		return consumer.Release(err)
 	}
 	var taken uint64
