@@ -2,10 +2,12 @@ package mqtest
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Fault says what goes wrong, and when. Fields that say what it matches match
@@ -24,7 +26,8 @@ type Fault struct {
 	Number      uint64
 	// If has the last word. It is called on the goroutine that serves the
 	// connection, which waits for it, and may be called for several connections at
-	// once; it may ask the Broker anything.
+	// once; it may ask the Broker anything, but not to Stop, Restart or Close,
+	// which wait for it: those take a goroutine of their own.
 	If func(*Event) bool
 
 	// Skip is how many matches are let pass at first.
@@ -81,14 +84,27 @@ func (in *Injected) Hits() int {
 	return in.hits
 }
 
+// waitLimit bounds Wait where its ctx has no deadline.
+const waitLimit = 30 * time.Second
+
 // Wait waits until it has struck Count times, or once where Count is 0. It
-// returns the cause of ctx's end, if that comes first.
+// returns the cause of ctx's end, if that comes first. Where ctx has no deadline, as
+// a test's own, it waits 30 s at most: a fault that matches nothing is a mistake in the
+// test, which has to be told.
 func (in *Injected) Wait(ctx context.Context) error {
+	var late <-chan time.Time
+	if _, bounded := ctx.Deadline(); !bounded {
+		timer := time.NewTimer(waitLimit)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case <-in.enough:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	case <-late:
+		return fmt.Errorf("mqtest: the fault has struck %d times within %v: does it match what was to happen?", in.Hits(), waitLimit)
 	}
 }
 

@@ -93,8 +93,9 @@ func (s *Stage) Inject(f Fault) *Injected { return s.rules.inject(f) }
 // Intercept has f look at every event from now on and say what happens. Its place
 // among the faults is as if it had been injected: those before it come first. It
 // is called on the goroutine that serves the connection, which waits for it, and
-// may be called for several connections at once; it may ask the Broker anything.
-// The returned function takes it out, and lets go of what it holds.
+// may be called for several connections at once; it may ask the Broker anything,
+// but not to Stop, Restart or Close, which wait for it: those take a goroutine of
+// their own. The returned function takes it out, and lets go of what it holds.
 func (s *Stage) Intercept(f func(*Event) Action) (remove func()) { return s.rules.intercept(f) }
 
 // Journal returns what has happened so far, nil if none is kept.

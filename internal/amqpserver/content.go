@@ -7,9 +7,6 @@ import (
 	"github.com/mqkit/mqkit/internal/wire"
 )
 
-// firstBuffer bounds what is allocated on the word of a header alone.
-const firstBuffer = 1 << 20
-
 // content is a method whose message is on its way.
 type content struct {
 	method     wire.Method // nil: none is
@@ -58,10 +55,7 @@ func (ct *content) add(f wire.Frame) *engine.Exception {
 	case n == ct.size:
 		ct.body = f.Payload // all of it, and ours
 	default:
-		if ct.body == nil {
-			ct.body = make([]byte, 0, min(ct.size, firstBuffer))
-		}
-		ct.body = append(ct.body, f.Payload...)
+		ct.body = append(ct.body, f.Payload...) // grows with what came, not with what was announced
 	}
 	ct.left -= n
 	return nil
