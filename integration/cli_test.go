@@ -679,6 +679,15 @@ func testDeletedQueue(t *testing.T, c tools) {
 		if _, err := ch.QueueDelete(queue, false, false, false); err != nil {
 			t.Fatal(err)
 		}
+		select {
+		case <-p.done:
+		case <-time.After(programPatience):
+		}
+		// RabbitMQ 4.3 closes the connection over a consume that meets the deletion.
+		if e.args[1] == "0" && strings.Contains(p.stderr.String(), "(541)") {
+			p.mustExit(t, 5)
+			continue
+		}
 		p.mustExit(t, e.code)
 		p.mustSay(t, e.says)
 	}
