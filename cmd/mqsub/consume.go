@@ -193,8 +193,7 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 	}
 	line, err := j.options.output.append(j.buf[:0], d, now)
 	if err != nil {
-		j.stop(fmt.Errorf("cannot write message %s as %s: %w", d.MessageID, j.options.output, err))
-		j.endConsuming()
+		j.end(fmt.Errorf("cannot write message %s as %s: %w", d.MessageID, j.options.output, err))
 		return consumer.Release(err)
 	}
 	j.buf = line
@@ -203,8 +202,7 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 			j.count(func(t *tally) { t.unacked++ })
 			return consumer.Release(err) // its session is over: it comes again
 		}
-		j.stop(j.breakOutput(err))
-		j.endConsuming() // or it would come back at once
+		j.end(j.breakOutput(err)) // or it would come back at once
 		return consumer.Release(err)
 	}
 	var taken uint64
@@ -227,11 +225,16 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 	case taken >= n && session.Err() == nil:
 		// The last one. The subscription ends before its ack and those held, or
 		// the broker would send more.
-		j.stop(errCount)
-		j.endConsuming()
+		j.end(errCount)
 	}
 	j.ack(d)
 	return nil
+}
+
+// end ends work, and has Run know it before anything more is settled.
+func (j *job) end(cause error) {
+	j.stop(cause)
+	j.endConsuming()
 }
 
 // ack acks what is written.

@@ -281,7 +281,7 @@ func TestWhatWasWrittenOnALostConnectionDoesNotCount(t *testing.T) {
 func TestASubscriptionThatIsNotAnsweredEndsTheRunInTime(t *testing.T) {
 	t.Parallel()
 	r := stand(t, mqtest.Rules43, 0)
-	held := r.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.qos", Do: mqtest.Drop()})
+	held := r.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.Drop()})
 	r.start(io.Discard, "--connect-timeout", "300ms", "--shutdown-timeout", "1h")
 	<-r.ended
 	const line = "mqsub: no subscription within 300ms (--connect-timeout): the broker has not answered the subscription yet\n"
