@@ -649,14 +649,23 @@ func testFullQueue(t *testing.T, c tools) {
 	}
 }
 
-// awaitAcked waits until the queue, on the shared node, has nothing unacked and
-// nothing ready: mqsub -n keeps acks back for a moment.
+// awaitAcked waits until the consumer of queue, on the shared node, has acked all
+// that it was given: mqsub -n keeps acks back for a moment. Its channel is asked: what
+// list_queues says of a quorum queue is seconds old.
 func awaitAcked(t *testing.T, queue string) {
 	t.Helper()
-	empty := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(queue) + `\s+0$`)
+	consumer := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(queue) + `\s+(<\S+>)$`)
 	eventually(t, "what was printed is acked", patience, func() bool {
-		out, err := sharedNode(t).Ctl(t.Context(), "-q", "list_queues", "name", "messages")
-		return errors.Is(err, broker.ErrNoControl) || err == nil && empty.MatchString(out)
+		out, err := sharedNode(t).Ctl(t.Context(), "-q", "list_consumers", "queue_name", "channel_pid")
+		if errors.Is(err, broker.ErrNoControl) {
+			return true
+		}
+		channel := consumer.FindStringSubmatch(out)
+		if err != nil || channel == nil {
+			return false
+		}
+		out, err = sharedNode(t).Ctl(t.Context(), "-q", "list_channels", "pid", "messages_unacknowledged")
+		return err == nil && regexp.MustCompile(`(?m)^`+regexp.QuoteMeta(channel[1])+`\s+0$`).MatchString(out)
 	})
 }
 

@@ -11,11 +11,12 @@ import (
 )
 
 // leaderTimeout bounds the wait for an election: the followers notice a dead leader
-// in a few seconds, and one of them wins at the first or second try.
-const leaderTimeout = time.Minute
+// in a few seconds, and one of them wins at the first or second try. On a busy machine
+// each question alone can take that long.
+const leaderTimeout = 3 * time.Minute
 
 // Leader returns the node that leads the quorum queue on the vhost "/", waiting for
-// an election where one is on, at most a minute. It is the running node that the
+// an election where one is on, at most three minutes. It is the running node that the
 // majority of the queue's members follow. What it returns was true a moment ago:
 // an isolated leader is still followed until its silence is noticed.
 func (c *Cluster) Leader(ctx context.Context, queue string) (*Node, error) {
@@ -109,8 +110,9 @@ type view struct {
 	members []string
 }
 
-// askTimeout bounds one node's answer, a second as a rule.
-const askTimeout = 15 * time.Second
+// askTimeout bounds one node's answer: a second as a rule, and rabbitmqctl starts an
+// Erlang machine of its own for it.
+const askTimeout = time.Minute
 
 // leaderQuery looks only at what the node has in memory. quorum_status of
 // rabbitmq-queues asks all the others, and up to 4.0 hangs on one that was isolated

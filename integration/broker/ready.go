@@ -14,7 +14,7 @@ import (
 const (
 	// readyTimeout bounds WaitReady where ctx does not: a node starts in 5 s, a
 	// cluster in 10 s, and a machine may be busy with other tests.
-	readyTimeout = 2 * time.Minute
+	readyTimeout = 5 * time.Minute
 
 	// foreignTimeout is its place for the broker of AMQP_URL, which should run already.
 	foreignTimeout = 15 * time.Second
@@ -28,7 +28,7 @@ const (
 
 // WaitReady returns nil once an AMQP connection to the node was opened and closed,
 // and a TLS handshake was made where it has an AMQPS listener. It waits as long as
-// ctx allows, and at most two minutes (15 s for the broker of AMQP_URL); a container
+// ctx allows, and at most five minutes (15 s for the broker of AMQP_URL); a container
 // that has ended is an error at once, with the end of its log.
 func (n *Node) WaitReady(ctx context.Context) error {
 	limit := readyTimeout
