@@ -24,8 +24,12 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what has to happen.
-const patience = 10 * time.Second
+// patience is how long a test waits for what has to happen: far longer than it takes,
+// for machines that are busy.
+const patience = time.Minute
+
+// turn lets others work while a test looks again and again for what no event tells.
+func turn() { <-time.After(time.Millisecond) }
 
 // fixture is a producer connected to a broker with one queue, q.
 type fixture struct {

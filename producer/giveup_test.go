@@ -27,7 +27,7 @@ func (f *fixture) handed() {
 // settled waits until no message holds a place.
 func (f *fixture) settled() {
 	f.t.Helper()
-	for deadline := time.Now().Add(patience); f.Stats().InFlight > 0; runtime.Gosched() {
+	for deadline := time.Now().Add(patience); f.Stats().InFlight > 0; turn() {
 		if time.Now().After(deadline) {
 			f.t.Fatalf("%+v", f.Stats())
 		}
@@ -117,7 +117,7 @@ func (f *fixture) closing(ctx context.Context) <-chan error {
 // stopped waits until the producer takes nothing more: Close has begun.
 func (f *fixture) stopped() {
 	f.t.Helper()
-	for deadline := time.Now().Add(patience); ; runtime.Gosched() {
+	for deadline := time.Now().Add(patience); ; turn() {
 		_, err := f.PublishAsync(expired(f.t), producer.Text("x").ToQueue("q"))
 		if errors.Is(err, producer.ErrClosed) {
 			return

