@@ -170,13 +170,26 @@ func (c *Channel) unlessOver(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// explain puts the broker's own word in place of the driver's bare error.
+// explain puts the broker's own word in place of the driver's bare error, and
+// beside one that says more already.
 func explain(what string, err error) error {
-	if ae, ok := err.(*amqp.Error); ok && ae.Server { //nolint:errorlint // only the bare one: a wrapped one says more already
+	if ae, ok := err.(*amqp.Error); ok && ae.Server { //nolint:errorlint // only the bare one
 		return fmt.Errorf("%s: %w", what, asBrokerError(ae))
+	}
+	if word := asBrokerError(err); word != nil {
+		err = &explained{err, word}
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+// explained is an error for which the broker has given the reason.
+type explained struct {
+	error
+	word *BrokerError
+}
+
+// Unwrap returns the error and the broker's word.
+func (e *explained) Unwrap() []error { return []error{e.error, e.word} }
 
 // isGuess reports whether err is what the driver makes of a connection that was
 // given up: a code of its own, such as 501, with the text of a socket's error.

@@ -227,9 +227,10 @@ func TestWhatACallMakesOfTheBrokersWordIsNotLost(t *testing.T) {
 			return fmt.Errorf("bind x to q: %w", err)
 		})
 		wantText(t, err, "declare: bind x to q: ")
-		var be *amqp.Error
-		if !errors.As(err, &be) || be.Code != 404 {
-			t.Errorf("%v, want the broker's 404", err)
+		wantBroker(t, "Call", err, 404, true)
+		var drivers *amqp.Error
+		if !errors.As(err, &drivers) || drivers.Code != 404 {
+			t.Errorf("%v, want the driver's 404", err)
 		}
 		lf.struck(refused)
 	})

@@ -1,6 +1,7 @@
 package reconnect_test
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 	"testing/synctest"
@@ -63,9 +64,10 @@ func TestATopologyThatTheBrokerRefusesEndsTheFirstOpenAndLaterIsAFaultInStatus(t
 		other := cfg
 		other.OnStateChange = nil
 		_, err := reconnect.Open(limited(t), other)
-		wantText(t, err, "406")
-		if !reconnect.IsFatal(err) {
-			t.Errorf("%v is not fatal", err)
+		wantBroker(t, "Open", err, 406, true)
+		var declare *topology.DeclareError
+		if !errors.As(err, &declare) || declare.Cause != topology.CauseInequivalent {
+			t.Errorf("%v does not say what could not be declared", err)
 		}
 		if hits(refused) != 1 {
 			t.Errorf("%d declares were refused", hits(refused))
