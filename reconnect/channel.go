@@ -61,20 +61,14 @@ func (c *Channel) watch(closes <-chan *amqp.Error) {
 	var err error
 	select {
 	case e, ok := <-closes:
-		switch {
-		case ok && e.Server && !c.life.raw.IsClosed():
-			err = asBrokerError(e)
-			c.alone.Store(true)
-		case ok:
-			err = c.life.reason(e)
-		default:
-			// Closed by us, or with its connection.
-			if err = c.life.conn.reason(); err == nil {
-				err = errChannelClosed
-			}
-		}
+		err = c.ending(e, ok)
 	case <-c.life.conn.gone:
-		err = c.life.conn.reason()
+		select {
+		case e, ok := <-closes: // the broker's own word, if it came first
+			err = c.ending(e, ok)
+		default:
+			err = c.life.conn.reason()
+		}
 	}
 	c.mu.Lock()
 	c.err = fmt.Errorf("%w: %w", ErrLost, err)
@@ -85,6 +79,22 @@ func (c *Channel) watch(closes <-chan *amqp.Error) {
 		remove()
 	}
 	close(c.done)
+}
+
+// ending is why the channel is over, by what the driver says of it.
+func (c *Channel) ending(e *amqp.Error, said bool) error {
+	switch {
+	case said && e.Server && !c.life.raw.IsClosed():
+		c.alone.Store(true)
+		return asBrokerError(e)
+	case said:
+		return c.life.reason(e)
+	}
+	// Closed by us, or with its connection.
+	if err := c.life.conn.reason(); err != nil {
+		return err
+	}
+	return errChannelClosed
 }
 
 var errChannelClosed = errors.New("the channel was closed")
