@@ -101,11 +101,14 @@ func start(cfg Config, memory bool, j *Journal, unknown func(string)) (*Broker, 
 		Tune:       amqpserver.Tune{ChannelMax: cfg.ChannelMax, FrameMax: cfg.FrameMax, Heartbeat: cfg.Heartbeat},
 		Mechanisms: cfg.mechanisms(), Version: version, MaxMessageSize: cfg.MaxMessageSize,
 	}
+	listen := cfg.Listen
 	if memory {
-		b.addr, b.open = "mqtest.invalid:5672", true
+		if listen == "" {
+			listen = "mqtest.invalid:5672"
+		}
+		b.addr, b.open = listen, true
 		return b, nil
 	}
-	listen := cfg.Listen
 	if listen == "" {
 		listen = "127.0.0.1:0"
 	}

@@ -63,6 +63,24 @@ func heartbeatLoss(t *testing.T) {
 	})
 }
 
+func TestBrokersInMemoryAreToldApartByTheirNames(t *testing.T) {
+	t.Parallel()
+	for listen, want := range map[string]string{
+		"":                "amqp://guest:guest@mqtest.invalid:5672/",
+		"second.test:567": "amqp://guest:guest@second.test:567/",
+	} {
+		b := mqtest.NewInMemory(t, mqtest.Config{Listen: listen})
+		if b.URL() != want {
+			t.Errorf("URL is %s, want %s", b.URL(), want)
+		}
+		connect(t, b.Stage).declare("q")
+		if err := b.Restart(); err != nil || b.URL() != want {
+			t.Errorf("after a restart, %v, URL is %s", err, b.URL())
+		}
+		connect(t, b.Stage).declare("q")
+	}
+}
+
 func BenchmarkFirstConfirm(b *testing.B) {
 	for b.Loop() {
 		broker, err := mqtest.Start(mqtest.Config{})

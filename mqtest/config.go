@@ -23,7 +23,9 @@ const (
 // Config says what a [Broker] is like. The zero value is RabbitMQ 4.3 as it is
 // installed, with the vhost "/" and the user guest with password guest.
 type Config struct {
-	// Listen is where it listens. Defaults to a free port of 127.0.0.1.
+	// Listen is where it listens. Defaults to a free port of 127.0.0.1. In memory it is
+	// only the name in its URL, by which a test tells several brokers apart; there it
+	// defaults to mqtest.invalid:5672.
 	Listen string
 	// TLS has clients connect by TLS. Defaults to plain TCP.
 	TLS *tls.Config

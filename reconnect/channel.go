@@ -61,20 +61,14 @@ func (c *Channel) watch(closes <-chan *amqp.Error) {
 	var err error
 	select {
 	case e, ok := <-closes:
-		switch {
-		case ok && e.Server && !c.life.raw.IsClosed():
-			err = asBrokerError(e)
-			c.alone.Store(true)
-		case ok:
-			err = c.life.reason(e)
-		default:
-			// Closed by us, or with its connection.
-			if err = c.life.conn.reason(); err == nil {
-				err = errChannelClosed
-			}
-		}
+		err = c.ending(e, ok)
 	case <-c.life.conn.gone:
-		err = c.life.conn.reason()
+		select {
+		case e, ok := <-closes: // the broker's own word, if it came first
+			err = c.ending(e, ok)
+		default:
+			err = c.life.conn.reason()
+		}
 	}
 	c.mu.Lock()
 	c.err = fmt.Errorf("%w: %w", ErrLost, err)
@@ -85,6 +79,22 @@ func (c *Channel) watch(closes <-chan *amqp.Error) {
 		remove()
 	}
 	close(c.done)
+}
+
+// ending is why the channel is over, by what the driver says of it.
+func (c *Channel) ending(e *amqp.Error, said bool) error {
+	switch {
+	case said && e.Server && !c.life.raw.IsClosed():
+		c.alone.Store(true)
+		return asBrokerError(e)
+	case said:
+		return c.life.reason(e)
+	}
+	// Closed by us, or with its connection.
+	if err := c.life.conn.reason(); err != nil {
+		return err
+	}
+	return errChannelClosed
 }
 
 var errChannelClosed = errors.New("the channel was closed")
@@ -170,13 +180,26 @@ func (c *Channel) unlessOver(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// explain puts the broker's own word in place of the driver's bare error.
+// explain puts the broker's own word in place of the driver's bare error, and
+// beside one that says more already.
 func explain(what string, err error) error {
-	if ae, ok := err.(*amqp.Error); ok && ae.Server { //nolint:errorlint // only the bare one: a wrapped one says more already
+	if ae, ok := err.(*amqp.Error); ok && ae.Server { //nolint:errorlint // only the bare one
 		return fmt.Errorf("%s: %w", what, asBrokerError(ae))
+	}
+	if word := asBrokerError(err); word != nil {
+		err = &explained{err, word}
 	}
 	return fmt.Errorf("%s: %w", what, err)
 }
+
+// explained is an error for which the broker has given the reason.
+type explained struct {
+	error
+	word *BrokerError
+}
+
+// Unwrap returns the error and the broker's word.
+func (e *explained) Unwrap() []error { return []error{e.error, e.word} }
 
 // isGuess reports whether err is what the driver makes of a connection that was
 // given up: a code of its own, such as 501, with the text of a socket's error.

@@ -1,4 +1,4 @@
-package reconnect
+package reconnect_test
 
 import (
 	"context"
@@ -6,84 +6,63 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
-// within tests that f returns.
-func within(t *testing.T, what string, f func()) {
-	t.Helper()
-	done := make(chan struct{})
-	go func() { f(); close(done) }()
-	Await(t, done, what)
-}
-
-// closes are the two ways to end a pool.
-var closes = map[string]func(*Pool){
-	"Close":    func(p *Pool) { _ = p.Close(context.Background()) },
-	"CloseNow": (*Pool).CloseNow,
-}
-
-// TestAFirstUseWhileThePoolClosesDoesNotPanic: the connection of its role is made
-// when it is first used, and the pool may be about to note that it never was.
-// These pools have no other connection to hang up, so that their end is quick and
-// the use often falls into it.
-func TestAFirstUseWhileThePoolClosesDoesNotPanic(t *testing.T) {
-	t.Parallel()
-	dead := "amqp://" + DeadAddr(t)
-	for name, end := range closes {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			for round := range 10000 {
-				p := idlePool(t, Config{URLs: []string{dead}})
-				var wg sync.WaitGroup
-				for _, role := range []Role{Publishing, Consuming} {
-					wg.Go(func() {
-						for range round % 50 {
-							runtime.Gosched()
-						}
-						if _, err := p.Acquire(context.Background(), role); !errors.Is(err, ErrClosed) {
-							t.Errorf("Acquire: %v", err)
-						}
-					})
-				}
-				wg.Go(func() { end(p) })
-				wg.Wait()
-				for _, l := range p.links {
-					if s := l.read(); s.State != Closed {
-						t.Fatalf("%s connection: %+v", l.role, s)
-					}
-				}
+// TestAFirstUseWhileThePoolClosesStartsNothing: the connection of its role would
+// have nobody to hang it up.
+func TestAFirstUseWhileThePoolClosesStartsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		held := f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "connection.close", Count: 1, Do: mqtest.Hold()})
+		closed := make(chan error, 1)
+		go func() { closed <- p.Close(context.WithoutCancel(t.Context())) }()
+		f.struck(held) // the publishing connection is being hung up
+		used := make(chan error, 1)
+		go func() {
+			_, err := p.Acquire(context.WithoutCancel(t.Context()), reconnect.Consuming)
+			used <- err
+		}()
+		synctest.Wait()
+		if s := p.Status(reconnect.Consuming); s.State != reconnect.Idle {
+			t.Errorf("the consuming connection is %s", s.State)
+		}
+		held.Release()
+		if err := await(t, closed, "Close"); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := await(t, used, "Acquire"); !errors.Is(err, reconnect.ErrClosed) {
+			t.Errorf("Acquire: %v", err)
+		}
+		for _, c := range f.told() {
+			if c.Role == reconnect.Consuming && (c.From != reconnect.Idle || c.To != reconnect.Closed) {
+				t.Errorf("%v", c)
 			}
-		})
-	}
+		}
+		if n := hits(f.accepted); n != 1 {
+			t.Errorf("%d connections", n)
+		}
+	})
 }
 
-// idlePool is what Open makes before its first connection.
-func idlePool(t *testing.T, cfg Config) *Pool {
-	t.Helper()
-	cfg, addrs, err := cfg.withDefaults()
-	if err != nil {
-		t.Fatal(err)
-	}
-	running, stop := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg, addrs: addrs, running: running, stop: stop, notifier: newNotifier(cfg.OnStateChange, cfg.Logger)}
-	for role := range roles {
-		p.links[role] = newLink(p, role)
-	}
-	return p
-}
-
-// TestAFirstUseWhileAConnectedPoolClosesDoesNotPanic: as above, while the other
-// connection is hung up.
+// TestAFirstUseWhileAConnectedPoolClosesDoesNotPanic: as above, at any moment.
 func TestAFirstUseWhileAConnectedPoolClosesDoesNotPanic(t *testing.T) {
 	t.Parallel()
-	peer := NewPeer(t, Willing)
-	for name, end := range closes {
+	f := newFixture(t)
+	for name, end := range map[string]func(*reconnect.Pool){
+		"Close":    func(p *reconnect.Pool) { _ = p.Close(context.Background()) },
+		"CloseNow": (*reconnect.Pool).CloseNow,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var took time.Duration // to close
-			for round := range 200 {
-				p, err := Open(t.Context(), Config{URLs: []string{peer.URL()}})
+			for round := range 100 {
+				p, err := reconnect.Open(t.Context(), reconnect.Config{URLs: []string{f.broker.URL()}}.Through(f.dial))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -93,11 +72,11 @@ func TestAFirstUseWhileAConnectedPoolClosesDoesNotPanic(t *testing.T) {
 					for time.Since(began) < wait {
 						runtime.Gosched()
 					}
-					ch, err := p.Acquire(context.Background(), Consuming)
+					ch, err := p.Acquire(context.Background(), reconnect.Consuming)
 					switch {
 					case err == nil:
 						ch.Release()
-					case !errors.Is(err, ErrClosed) && !errors.Is(err, ErrLost):
+					case !errors.Is(err, reconnect.ErrClosed) && !errors.Is(err, reconnect.ErrLost):
 						t.Errorf("Acquire: %v", err)
 					}
 				})
@@ -110,67 +89,60 @@ func TestAFirstUseWhileAConnectedPoolClosesDoesNotPanic(t *testing.T) {
 }
 
 func TestOpenReturnsAFatalErrorAlthoughACallbackBlocks(t *testing.T) {
-	t.Parallel()
-	peer := NewPeer(t, func(_ int, c *PeerConn) {
-		if c.Start() == nil {
-			c.SendClose(0, 403, "ACCESS_REFUSED - Login was refused")
-			c.Serve(nil)
-		}
-	})
-	release := make(chan struct{})
-	defer close(release)
-	within(t, "Open", func() {
-		_, err := Open(context.Background(), Config{URLs: []string{peer.URL()}, OnStateChange: func(StateChange) { <-release }})
-		if !IsFatal(err) {
-			t.Errorf("Open: %v", err)
-		}
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		refused := f.broker.Inject(refuses("connection.start-ok", 403, "ACCESS_REFUSED - Login was refused"))
+		release := make(chan struct{})
+		defer close(release)
+		cfg := f.config()
+		cfg.OnStateChange = func(reconnect.StateChange) { <-release }
+		began := time.Now()
+		within(t, "Open", func() {
+			_, err := reconnect.Open(limited(t), cfg)
+			wantBroker(t, "Open", err, 403, true)
+		})
+		wantAfter(t, began, reconnect.Farewell)
+		f.struck(refused)
 	})
 }
 
 // TestCloseNowCutsACloseShort whatever that waits for.
 func TestCloseNowCutsACloseShort(t *testing.T) {
-	t.Parallel()
-	hung := make(chan struct{}, 1)
-	peer := NewPeer(t, func(_ int, c *PeerConn) {
-		if c.Handshake() == nil {
-			c.Serve(func(f Frame) bool {
-				if f.Method() != MConnClose {
-					return false
-				}
-				hung <- struct{}{}
-				return true // never answered
-			})
-		}
-	})
-	for name, busy := range map[string]func(p *Pool) (reached <-chan struct{}){
-		"draining": func(p *Pool) <-chan struct{} {
-			drains := make(chan struct{})
-			p.OnClose(Publishing, func(ctx context.Context) error {
-				close(drains)
-				<-ctx.Done()
-				return errors.New("one message is unconfirmed")
-			})
-			return drains
-		},
-		"hanging up": func(*Pool) <-chan struct{} { return hung },
-	} {
+	for _, name := range []string{"draining", "hanging up"} {
 		t.Run(name, func(t *testing.T) {
-			p, err := Open(t.Context(), Config{URLs: []string{peer.URL()}, RPCTimeout: time.Hour})
-			if err != nil {
-				t.Fatal(err)
-			}
-			reached := busy(p)
-			closed := make(chan error, 1)
-			go func() { closed <- p.Close(context.Background()) }()
-			Await(t, reached, "Close")
-			within(t, "CloseNow", p.CloseNow)
-			err = Await(t, closed, "Close")
-			if name == "draining" {
-				wantText(t, err, "one message is unconfirmed")
-				Await(t, hung, "connection.close")
-			} else if err != nil {
-				t.Errorf("Close: %v", err)
-			}
+			inBubble(t, func(t *testing.T) {
+				f := newFixture(t)
+				unheard := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "connection.close", Do: mqtest.Drop()})
+				cfg := f.config()
+				cfg.RPCTimeout = time.Hour
+				p := open(t, cfg)
+				drains := make(chan struct{})
+				if name == "draining" {
+					p.OnClose(reconnect.Publishing, func(ctx context.Context) error {
+						close(drains)
+						<-ctx.Done()
+						return errors.New("one message is unconfirmed")
+					})
+				}
+				closed := make(chan error, 1)
+				go func() { closed <- p.Close(context.Background()) }()
+				if name == "draining" {
+					await(t, drains, "the drain")
+				} else {
+					f.struck(unheard)
+				}
+				synctest.Wait()
+				began := time.Now()
+				within(t, "CloseNow", p.CloseNow)
+				wantAfter(t, began, reconnect.Farewell) // in which the broker may answer
+				err := await(t, closed, "Close")
+				if name == "draining" {
+					wantText(t, err, "one message is unconfirmed")
+				} else if err != nil {
+					t.Errorf("Close: %v", err)
+				}
+				f.struck(unheard) // drained or not, the broker is told
+			})
 		})
 	}
 }

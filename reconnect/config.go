@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -115,6 +116,10 @@ type Config struct {
 	// order, from one goroutine of the pool that holds no lock. While it
 	// blocks, later changes wait; nothing else does.
 	OnStateChange func(StateChange)
+
+	// dial reaches an address. Defaults to TCP: only tests set it, whose brokers
+	// are in memory.
+	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Credentials are what a connection logs in with.
@@ -208,6 +213,9 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.dial == nil {
+		cfg.dial = (&net.Dialer{}).DialContext
 	}
 	return cfg, addrs, nil
 }

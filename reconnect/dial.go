@@ -71,7 +71,7 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 			return nil, fmt.Errorf("get credentials: %w", err)
 		}
 	}
-	socket, err := (&net.Dialer{}).DialContext(ctx, "tcp", addr.String())
+	socket, err := cfg.dial(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil, shortDialError(ctx, err)
 	}

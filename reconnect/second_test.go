@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
 	"testing"
-	"time"
+	"testing/synctest"
 
 	"github.com/mqkit/mqkit/reconnect"
-	"github.com/mqkit/mqkit/topology"
 )
 
 // consumingRun runs sessions of the second role until one is ready.
@@ -29,74 +27,61 @@ func consumingRun(t *testing.T, p *reconnect.Pool) <-chan error {
 // TestALoginRefusedToTheSecondConnectionIsRetried: the first one proves that it
 // may well succeed, as after a password was changed and changed back.
 func TestALoginRefusedToTheSecondConnectionIsRetried(t *testing.T) {
-	t.Parallel()
-	peer := reconnect.NewPeer(t, func(n int, c *reconnect.PeerConn) {
-		if n != 2 {
-			reconnect.Willing(n, c)
-		} else if c.Start() == nil {
-			c.SendClose(0, 403, "ACCESS_REFUSED - Login was refused")
-			c.Serve(nil)
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		fault := refuses("connection.start-ok", 403, "ACCESS_REFUSED - Login was refused")
+		fault.Conn = 2
+		refused := f.broker.Inject(fault)
+		p := open(t, f.config())
+		ended := consumingRun(t, p)
+		c := f.await(t, reconnect.Waiting)
+		if c.Role != reconnect.Consuming || !reconnect.IsFatal(c.Cause) || c.Wait != reconnect.LongestWait || hits(refused) != 1 {
+			t.Errorf("%v, wait %v, after %d refusals", c, c.Wait, hits(refused))
+		}
+		synctest.Wait()
+		select {
+		case err := <-ended:
+			t.Fatalf("Run returned %v before the error was mended", err)
+		default:
+		}
+		if err := await(t, ended, "Run on the connection that is made then"); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		wantAfter(t, c.At, reconnect.LongestWait)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.Sessions != 1 {
+			t.Errorf("the first connection: %+v", s)
 		}
 	})
-	l := newLog()
-	p := open(t, config(l, peer.URL()))
-	ended := consumingRun(t, p)
-	c := l.await(t, reconnect.Waiting)
-	if c.Role != reconnect.Consuming || !reconnect.IsFatal(c.Cause) || c.Wait < time.Second {
-		t.Errorf("%v", c)
-	}
-	select {
-	case err := <-ended:
-		t.Fatalf("Run returned %v before the error was mended", err)
-	default:
-	}
-	if err := reconnect.Await(t, ended, "Run on the connection that is made then"); err != nil {
-		t.Errorf("Run: %v", err)
-	}
-	if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.Sessions != 1 {
-		t.Errorf("the first connection: %+v", s)
-	}
 }
 
 // TestATopologyRefusedToTheSecondConnectionIsAFaultInStatus: it keeps nobody from
 // working, and is gone when it is mended.
 func TestATopologyRefusedToTheSecondConnectionIsAFaultInStatus(t *testing.T) {
-	t.Parallel()
-	var refuse atomic.Bool
-	peer := reconnect.NewPeer(t, func(_ int, c *reconnect.PeerConn) {
-		if c.Handshake() == nil {
-			c.Serve(func(f reconnect.Frame) bool {
-				if f.Method() == reconnect.MQueueDeclare && refuse.Load() {
-					c.SendClose(f.Channel, 406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'orders' in vhost '/'")
-					return true
-				}
-				return false
-			})
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		refused := f.broker.Inject(inequivalent())
+		if err := await(t, consumingRun(t, p), "Run"); err != nil {
+			t.Fatalf("Run: %v", err)
+		}
+		if s := p.Status(reconnect.Consuming); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) || hits(refused) != 1 {
+			t.Errorf("%+v after %d refusals", s, hits(refused))
+		}
+		refused.Remove()
+		f.cut(2)
+		for range 2 { // both
+			f.await(t, reconnect.Waiting)
+		}
+		if err := await(t, consumingRun(t, p), "Run"); err != nil {
+			t.Errorf("mended: %v", err)
+		}
+		if s := p.Status(reconnect.Consuming); s.TopologyFault != nil {
+			t.Errorf("mended: %+v", s)
 		}
 	})
-	l := newLog()
-	cfg := config(l, peer.URL())
-	cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
-	p := open(t, cfg)
-	l.await(t, reconnect.Connected)
-	refuse.Store(true)
-	if err := reconnect.Await(t, consumingRun(t, p), "Run"); err != nil {
-		t.Fatalf("Run: %v", err)
-	}
-	if s := p.Status(reconnect.Consuming); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) {
-		t.Errorf("%+v", s)
-	}
-	refuse.Store(false)
-	peer.CutAll()
-	for range 2 { // both
-		l.await(t, reconnect.Waiting)
-	}
-	if err := reconnect.Await(t, consumingRun(t, p), "Run"); err != nil {
-		t.Errorf("mended: %v", err)
-	}
-	if s := p.Status(reconnect.Consuming); s.TopologyFault != nil {
-		t.Errorf("mended: %+v", s)
-	}
 }
 
 // TestANodeThatIsDownIsNotFatal: RabbitMQ says 404 for a classic queue whose node

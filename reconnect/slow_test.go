@@ -2,15 +2,11 @@ package reconnect
 
 import (
 	"bytes"
-	"context"
-	"fmt"
 	"io"
 	"net"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/mqkit/mqkit/topology"
 )
 
 // readSlowly takes n bytes in pieces, each after a while, and returns them.
@@ -94,54 +90,4 @@ func TestAPeerThatStopsInTheMiddleOfALargeMessageIsGivenUp(t *testing.T) {
 			t.Errorf("offered %d", o)
 		}
 	})
-}
-
-// TestATopologyMayTakeLongerThanADialAndThanAnAnswer: DialTimeout bounds the
-// handshake, RPCTimeout each answer; how many there are is the topology's matter.
-func TestATopologyMayTakeLongerThanADialAndThanAnAnswer(t *testing.T) {
-	t.Parallel()
-	const (
-		limit  = 500 * time.Millisecond
-		queues = 12
-		pause  = 2 * limit / queues
-	)
-	peer := NewPeer(t, func(_ int, c *PeerConn) {
-		if c.Handshake() != nil {
-			return
-		}
-		tick := time.NewTicker(pause)
-		defer tick.Stop()
-		c.Serve(func(f Frame) bool {
-			if f.Method() == MQueueDeclare {
-				<-tick.C // and then the usual answer
-			}
-			return false
-		})
-	})
-	cfg := Config{URLs: []string{peer.URL()}, DialTimeout: limit, RPCTimeout: limit}
-	for i := range queues {
-		cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: fmt.Sprintf("q%d", i)})
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), Patience)
-	defer cancel()
-	began := time.Now()
-	p, err := Open(ctx, cfg)
-	if err != nil {
-		t.Fatalf("Open: %v", err)
-	}
-	t.Cleanup(p.CloseNow)
-	if took := time.Since(began); took <= limit {
-		t.Errorf("Open took %v: no slow peer", took)
-	}
-	if n := peer.Accepted(); n != 1 {
-		t.Errorf("it connected in round %d", n)
-	}
-	// Pool.Declare is the same.
-	began = time.Now()
-	if err := p.Declare(ctx, cfg.Topology); err != nil {
-		t.Errorf("Declare: %v", err)
-	}
-	if took := time.Since(began); took <= limit || peer.Accepted() != 1 {
-		t.Errorf("Declare took %v, on connection %d", took, peer.Accepted())
-	}
 }

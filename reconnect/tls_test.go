@@ -6,13 +6,15 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"math/big"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/reconnect"
 )
 
@@ -50,7 +52,7 @@ func certificate(t *testing.T, names ...string) (tls.Certificate, *x509.CertPool
 
 // names collects what clients asked for by SNI.
 type names struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards what follows
 	seen []string
 }
 
@@ -60,46 +62,54 @@ func (n *names) add(s string) {
 	n.seen = append(n.seen, s)
 }
 
-func tlsPeer(t *testing.T, cert tls.Certificate, asked *names) *reconnect.Peer {
+func (n *names) list() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.Clone(n.seen)
+}
+
+// newTLSFixture is one on a port with TLS.
+func newTLSFixture(t *testing.T, cert tls.Certificate, asked *names) *fixture {
 	t.Helper()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
+	return newPortFixture(t, mqtest.Config{TLS: &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		GetCertificate: func(h *tls.ClientHelloInfo) (*tls.Certificate, error) {
 			asked.add(h.ServerName)
 			return &cert, nil
 		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reconnect.NewPeerOn(t, l, reconnect.Willing)
+	}})
 }
 
 func TestTLSNamesTheHostOfEachAddressAndLeavesTheCallersConfigAlone(t *testing.T) {
 	t.Parallel()
 	cert, roots := certificate(t, "127.0.0.1", "localhost")
 	asked := &names{}
-	peer := tlsPeer(t, cert, asked)
-	_, port, err := net.SplitHostPort(peer.Addr)
+	f := newTLSFixture(t, cert, asked)
+	_, port, err := net.SplitHostPort(f.broker.Addr())
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What is asked for by SNI at an address: another address is never sent.
+	want := map[string]string{net.JoinHostPort("localhost", port): "localhost", net.JoinHostPort("127.0.0.1", port): ""}
+	var urls []string
+	for address := range want {
+		urls = append(urls, "amqps://app:"+secret+"@"+address)
+	}
 	callers := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
-	for _, host := range []string{"localhost", "127.0.0.1"} {
-		cfg := config(newLog(), "amqps://"+net.JoinHostPort(host, port))
-		cfg.TLS = callers
-		p := open(t, cfg)
-		if got := p.Status(reconnect.Publishing).Address; got != net.JoinHostPort(host, port) {
-			t.Errorf("connected to %s", got)
+	cfg := f.config(urls...)
+	cfg.TLS = callers
+	open(t, cfg)
+	seen := map[string]bool{}
+	for n := 0; len(seen) < 2; n++ { // their order is random
+		at := f.await(t, reconnect.Connected).Address
+		seen[at] = true
+		if name := asked.list()[n]; name != want[at] {
+			t.Errorf("asked for %q at %s, want %q", name, at, want[at])
 		}
+		f.broker.DropConnections()
 	}
 	if callers.ServerName != "" {
 		t.Errorf("the caller's ServerName became %q", callers.ServerName)
-	}
-	asked.mu.Lock()
-	defer asked.mu.Unlock()
-	if len(asked.seen) != 2 || asked.seen[0] != "localhost" || asked.seen[1] != "" { // an address is never sent as SNI
-		t.Errorf("asked for %q", asked.seen)
 	}
 }
 
@@ -112,43 +122,56 @@ func TestACertificateThatIsNotTrustedOrForAnotherHostIsFatal(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			peer := tlsPeer(t, cert, &names{})
-			c := config(newLog(), "amqps://"+peer.Addr)
+			asked := &names{}
+			f := newTLSFixture(t, cert, asked)
+			c := f.config()
 			c.TLS = cfg
 			_, err := reconnect.Open(limited(t), c)
-			wantText(t, err, peer.Addr+": tls: ")
+			wantText(t, err, f.broker.Addr()+": tls: ")
 			if !reconnect.IsFatal(err) {
 				t.Errorf("%v is not fatal", err)
+			}
+			if n := len(asked.list()); n != 1 {
+				t.Errorf("the certificate was shown %d times", n)
 			}
 		})
 	}
 }
 
 func TestAPlainURLToATLSPortSaysSo(t *testing.T) {
-	t.Parallel()
-	// What Erlang's TLS answers (fatal, unexpected_message); Go's server only
-	// hangs up, which nobody can tell from a cut.
-	peer := reconnect.NewPeer(t, func(_ int, c *reconnect.PeerConn) {
-		_, _ = io.ReadFull(c, make([]byte, 8))
-		_, _ = c.Write([]byte{0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a})
+	inBubble(t, func(t *testing.T) {
+		// What Erlang's TLS answers (fatal, unexpected_message); Go's server only
+		// hangs up, which nobody can tell from a cut.
+		alert := []byte{0x15, 0x03, 0x03, 0x00, 0x02, 0x02, 0x0a}
+		f := newFixture(t)
+		said := f.broker.Inject(mqtest.Fault{Point: mqtest.Accepted, Do: mqtest.SendRaw(alert).Then(mqtest.Cut())})
+		_, err := reconnect.Open(limited(t), f.config())
+		wantText(t, err, f.broker.Addr()+": the server answers with TLS on this port: use an amqps:// url")
+		if !reconnect.IsFatal(err) {
+			t.Errorf("%v is not fatal", err)
+		}
+		f.struck(said)
 	})
-	_, err := reconnect.Open(limited(t), config(newLog(), peer.URL()))
-	wantText(t, err, peer.Addr+": the server answers with TLS on this port: use an amqps:// url")
-	if !reconnect.IsFatal(err) {
-		t.Errorf("%v is not fatal", err)
-	}
 }
 
+// TestATLSURLToAPlainPortSaysSo: RabbitMQ answers what is no AMQP header with one
+// of its own.
 func TestATLSURLToAPlainPortSaysSo(t *testing.T) {
-	t.Parallel()
-	// RabbitMQ answers what is no AMQP header with one of its own.
-	peer := reconnect.NewPeer(t, func(_ int, c *reconnect.PeerConn) {
-		_, _ = c.Read(make([]byte, 4096))
-		_, _ = c.Write([]byte("AMQP\x00\x00\x09\x01"))
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		_, err := reconnect.Open(limited(t), f.config("amqps://"+f.broker.Addr()))
+		wantText(t, err, f.broker.Addr()+": the server does not speak TLS on this port: use an amqp:// url")
+		if !reconnect.IsFatal(err) {
+			t.Errorf("%v is not fatal", err)
+		}
+		var answered string
+		for _, r := range f.broker.Journal().Records() {
+			if r.Kind == mqtest.ToClient {
+				answered += string(r.Frame)
+			}
+		}
+		if !strings.HasPrefix(answered, "AMQP") {
+			t.Errorf("the broker answered %q", answered)
+		}
 	})
-	_, err := reconnect.Open(limited(t), config(newLog(), "amqps://"+peer.Addr))
-	wantText(t, err, peer.Addr+": the server does not speak TLS on this port: use an amqp:// url")
-	if !reconnect.IsFatal(err) {
-		t.Errorf("%v is not fatal", err)
-	}
 }

@@ -152,8 +152,14 @@ func TestCredentialsHideThePassword(t *testing.T) {
 	c := Credentials{Username: "app", Password: "hunter2"}
 	in := struct{ Login Credentials }{c}
 	var logs strings.Builder
-	slog.New(slog.NewJSONHandler(&logs, nil)).Info("login", "as", c)
-	slog.New(slog.NewTextHandler(&logs, nil)).Info("login", "as", c, "pointer", &c)
+	timeless := &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey { // it may hold any four digits
+			return slog.Attr{}
+		}
+		return a
+	}}
+	slog.New(slog.NewJSONHandler(&logs, timeless)).Info("login", "as", c)
+	slog.New(slog.NewTextHandler(&logs, timeless)).Info("login", "as", c, "pointer", &c)
 	shown := []string{
 		fmt.Sprint(c), fmt.Sprintf("%v", c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), c.String(), fmt.Sprintf("%q", c),
 		fmt.Sprintf("%v", &c), fmt.Sprintf("%+v", &c), fmt.Sprintf("%#v", &c),

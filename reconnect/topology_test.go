@@ -1,0 +1,111 @@
+package reconnect_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// orders is a topology of one queue.
+func orders() topology.Topology {
+	return topology.Topology{Queues: []topology.Queue{{Name: "orders"}}}
+}
+
+// inequivalent is a fault: every queue is there already, and is another.
+func inequivalent() mqtest.Fault {
+	return refusesOnChannel("queue.declare", 406, "PRECONDITION_FAILED - inequivalent arg 'x-queue-type' for queue 'orders' in vhost '/'")
+}
+
+func TestTheTopologyIsDeclaredOnEachConnectionBeforeItIsConnected(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		var held []*mqtest.Injected
+		for n := 1; n <= 2; n++ {
+			held = append(held, f.broker.Inject(mqtest.Fault{
+				Point: mqtest.Applied, Conn: n, Method: "queue.declare", Queue: "orders", Count: 1, Do: mqtest.Hold(),
+			}))
+		}
+		cfg := f.config()
+		cfg.Topology = orders()
+		opening(t, cfg)
+		for _, in := range held {
+			f.struck(in)
+			synctest.Wait()
+			if all := f.told(); all[len(all)-1].To != reconnect.Connecting {
+				t.Errorf("%v before the topology was declared", all[len(all)-1])
+			}
+			in.Release()
+			f.await(t, reconnect.Connected)
+			f.cut(1)
+		}
+	})
+}
+
+func TestATopologyThatTheBrokerRefusesEndsTheFirstOpenAndLaterIsAFaultInStatus(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		if s := p.Status(reconnect.Publishing); s.TopologyFault != nil {
+			t.Errorf("fault %v", s.TopologyFault)
+		}
+		refused := f.broker.Inject(inequivalent())
+		without := f.config()
+		without.OnStateChange = nil
+		open(t, without)
+		other := cfg
+		other.OnStateChange = nil
+		_, err := reconnect.Open(limited(t), other)
+		wantBroker(t, "Open", err, 406, true)
+		var declare *topology.DeclareError
+		if !errors.As(err, &declare) || declare.Cause != topology.CauseInequivalent {
+			t.Errorf("%v does not say what could not be declared", err)
+		}
+		if hits(refused) != 1 {
+			t.Errorf("%d declares were refused", hits(refused))
+		}
+		f.cut(2)
+		f.await(t, reconnect.Connected)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) || hits(refused) != 2 {
+			t.Errorf("status %+v after %d refusals", s, hits(refused))
+		}
+	})
+}
+
+// TestATopologyMayTakeLongerThanADialAndThanAnAnswer: DialTimeout bounds the
+// handshake, RPCTimeout each answer; how many there are is the topology's matter.
+func TestATopologyMayTakeLongerThanADialAndThanAnAnswer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const (
+			limit  = 500 * time.Millisecond
+			queues = 12
+			each   = 2 * limit / queues
+		)
+		f := newFixture(t)
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Do: mqtest.Delay(each)})
+		cfg := f.config()
+		cfg.DialTimeout, cfg.RPCTimeout = limit, limit
+		for i := range queues {
+			cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: fmt.Sprintf("q%d", i)})
+		}
+		began := time.Now()
+		p := open(t, cfg)
+		wantAfter(t, began, queues*each)
+		began = time.Now()
+		if err := p.Declare(limited(t), cfg.Topology); err != nil { // is the same
+			t.Errorf("Declare: %v", err)
+		}
+		wantAfter(t, began, queues*each)
+		if n := hits(f.accepted); n != 1 || hits(slow) != 2*queues {
+			t.Errorf("%d connections, %d slow answers", n, hits(slow))
+		}
+	})
+}

@@ -1,0 +1,45 @@
+package reconnect
+
+import (
+	"context"
+	"net"
+	"testing"
+	"testing/synctest"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/mqtest"
+)
+
+// TestAChannelThatIsWatchedLateKnowsTheBrokersWord: a channel may be opened and
+// its connection closed before its watcher has its first turn. The connection is
+// gone then as well, which says less.
+func TestAChannelThatIsWatchedLateKnowsTheBrokersWord(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		b := mqtest.NewInMemory(t)
+		dial := func(_ context.Context, network, address string) (net.Conn, error) { return b.Dial(network, address) }
+		p := newTestPool(t, Config{URLs: []string{b.URL()}}.Through(dial))
+		lf, err := p.links[Consuming].dial(t.Context(), p.addrs[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		closes := make([]chan *amqp.Error, 20) // a select that has two ways takes either
+		for i := range closes {
+			raw, err := lf.raw.Channel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			closes[i] = raw.NotifyClose(make(chan *amqp.Error, 1))
+		}
+		b.Connections()[0].Do(mqtest.CloseConnection(320, "CONNECTION_FORCED - shutdown"))
+		<-lf.conn.gone
+		synctest.Wait()
+		for i, c := range closes {
+			ch := &Channel{life: lf, done: make(chan struct{})}
+			ch.watch(c)
+			if be := asBrokerError(ch.Err()); be == nil || be.Code != 320 || ch.Alone() {
+				t.Errorf("channel %d: %v, alone %v; want the broker's 320", i+1, ch.Err(), ch.Alone())
+			}
+		}
+	})
+}
