@@ -3,11 +3,12 @@ package producer
 import (
 	"fmt"
 	"math"
+	"regexp"
 	"strconv"
-	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/internal/sendable"
 	"github.com/mqkit/mqkit/reconnect"
 )
 
@@ -15,7 +16,7 @@ const (
 	// shortString is how long an AMQP short string can be. A longer one makes
 	// the driver write a bare basic.publish, for which the broker closes the
 	// connection while later publishes still return nil.
-	shortString = 255
+	shortString = sendable.MaxShortString
 
 	// defaultFrameMax is RabbitMQ's default; the value of the connection is used once
 	// there is one.
@@ -29,7 +30,9 @@ const (
 	// correlationSize is kept free for the correlation header.
 	correlationSize = 64
 
-	maxTableDepth = 32
+	// mostBody is what RabbitMQ can be configured to take at most. For more it closes
+	// the connection, not the channel.
+	mostBody = 512 << 20
 )
 
 // check finds what in m breaks a rule of AMQP or of the driver, before the
@@ -64,13 +67,16 @@ func check(m *Message) (headers amqp.Table, size int, err error) {
 		}
 	}
 	if !m.Timestamp.IsZero() { // zero is not sent
-		if err := checkTime(m.Timestamp); err != nil {
+		if err := sendable.Time(m.Timestamp); err != nil {
 			return nil, 0, refuse("Timestamp", "%v", err)
 		}
 	}
+	if len(m.Body) > mostBody {
+		return nil, 0, refuse("Body", "has %d bytes, RabbitMQ takes %d at most", len(m.Body), mostBody)
+	}
 	size += 1 + 1 + 8 // delivery mode, priority, timestamp
 	if len(m.Headers) > 0 {
-		table, n, err := checkTable(m.Headers, 1)
+		table, n, err := sendable.Table(m.Headers, correlationHeader) // ours; a message that is passed on may still carry it
 		if err != nil {
 			return nil, 0, refuse("Headers", "%v", err)
 		}
@@ -80,87 +86,25 @@ func check(m *Message) (headers amqp.Table, size int, err error) {
 	return headers, size, nil
 }
 
-// checkTable returns t in types that the driver sends as they are, and its
-// encoded size. t itself is not changed.
-func checkTable(t map[string]any, depth int) (amqp.Table, int, error) {
-	if depth > maxTableDepth {
-		return nil, 0, fmt.Errorf("is nested deeper than %d", maxTableDepth)
-	}
-	out := make(amqp.Table, len(t))
-	size := 4
-	for k, v := range t {
-		if len(k) > shortString {
-			return nil, 0, fmt.Errorf("key %q... has %d bytes, AMQP allows %d", k[:32], len(k), shortString)
-		}
-		if depth == 1 && k == correlationHeader {
-			continue // ours; a message that is passed on may still carry it
-		}
-		value, n, err := checkField(v, depth)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%q %w", k, err)
-		}
-		out[k] = value
-		size += 1 + len(k) + n
-	}
-	return out, size, nil
-}
+// tooLarge is how RabbitMQ 3.10 to 4.3 says what it takes.
+var tooLarge = regexp.MustCompile(`message size \d+ is larger than (?:configured )?max size (\d+)`)
 
-// checkField returns v as the driver has to see it, and its encoded size with
-// the type octet.
-func checkField(v any, depth int) (any, int, error) {
-	switch v := v.(type) {
-	case nil:
-		return v, 1, nil
-	case bool, int8, uint8:
-		return v, 2, nil
-	case int16, uint16:
-		return v, 3, nil
-	case int32, uint32, float32:
-		return v, 5, nil
-	case int64, float64:
-		return v, 9, nil
-	case int:
-		// The driver would send 32 bits of it and say nothing.
-		return int64(v), 9, nil
-	case amqp.Decimal:
-		return v, 6, nil
-	case time.Time:
-		return v, 9, checkTime(v)
-	case string:
-		return v, 5 + len(v), nil
-	case []byte:
-		return v, 5 + len(v), nil
-	case []any:
-		if depth >= maxTableDepth {
-			return nil, 0, fmt.Errorf("is nested deeper than %d", maxTableDepth)
+// learn keeps what a refusal tells of what the broker takes.
+func (p *Producer) learn(refusal error) {
+	if m := tooLarge.FindStringSubmatch(refusal.Error()); m != nil {
+		if n, err := strconv.ParseInt(m[1], 10, 64); err == nil {
+			p.largest.Store(n)
 		}
-		out := make([]any, len(v))
-		size := 5
-		for i, e := range v {
-			value, n, err := checkField(e, depth+1)
-			if err != nil {
-				return nil, 0, fmt.Errorf("[%d] %w", i, err)
-			}
-			out[i] = value
-			size += n
-		}
-		return out, size, nil
-	case amqp.Table:
-		t, n, err := checkTable(v, depth+1)
-		return t, n + 1, err
-	case map[string]any:
-		t, n, err := checkTable(v, depth+1)
-		return t, n + 1, err
-	case uint, uint64:
-		return nil, 0, fmt.Errorf("is a %T, which AMQP 0-9-1 has no type for: use int64, or a string", v)
-	default:
-		return nil, 0, fmt.Errorf("is a %T, which cannot be a header: use one of the types that Message.Headers lists", v)
 	}
 }
 
-func checkTime(t time.Time) error {
-	if t.Unix() < 0 {
-		return fmt.Errorf("%v is before 1970, AMQP counts seconds from there", t)
+// checkSize refuses a body that is too large, as far as that is known.
+func (p *Producer) checkSize(n int) error {
+	if limit := p.cfg.MaxMessageSize; limit > 0 && n > limit {
+		return &RefusedError{Field: "Body", Reason: fmt.Sprintf("has %d bytes, Config.MaxMessageSize allows %d", n, limit)}
+	}
+	if limit := p.largest.Load(); limit > 0 && int64(n) > limit {
+		return &RefusedError{Field: "Body", Reason: fmt.Sprintf("has %d bytes, the broker takes %d", n, limit)}
 	}
 	return nil
 }

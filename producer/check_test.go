@@ -10,6 +10,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/internal/sendable"
 )
 
 // refusal returns the field that err refuses.
@@ -220,7 +222,7 @@ func TestForeignCorrelationHeaderIsTakenOff(t *testing.T) {
 
 func TestCorrelationHeaderFitsIntoWhatIsKeptFree(t *testing.T) {
 	t.Parallel()
-	_, n, err := checkTable(amqp.Table{"c": map[string]any{correlationHeader: fmt.Sprint(uint64(math.MaxUint64))}}, 1)
+	_, n, err := sendable.Table(amqp.Table{"c": map[string]any{correlationHeader: fmt.Sprint(uint64(math.MaxUint64))}}, "")
 	if err != nil {
 		t.Fatal(err)
 	}

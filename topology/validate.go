@@ -9,6 +9,8 @@ import (
 	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/internal/sendable"
 )
 
 // maxShortString is the longest name or routing key that AMQP 0-9-1 can carry, in
@@ -188,45 +190,46 @@ func checkShortString(f findings, field, s string) {
 	}
 }
 
-// checkTable reports what the driver cannot send: it would break the connection,
-// or refuse the whole table without saying where.
+// checkTable reports what cannot be sent: the driver or the broker would close the
+// connection over it, or refuse the whole table without saying where.
 func checkTable(f findings, t amqp.Table) {
+	if len(t) > sendable.MaxElements {
+		f.add("Arguments", fmt.Sprintf("has %d entries, clients read %d at most", len(t), sendable.MaxElements), "")
+		return
+	}
+	size := 0
 	for _, k := range slices.Sorted(maps.Keys(t)) {
 		if len(k) > maxShortString {
 			f.add("Arguments", fmt.Sprintf("the key %.20q... is %d bytes long and can be %d", k, len(k), maxShortString), "")
 		}
-		if problem := unsendable(t[k]); problem != "" {
-			f.add(argumentName(k), problem, "")
+		_, n, err := sendable.Value(t[k], 1)
+		switch {
+		case err != nil:
+			f.add(argumentName(k), err.Error(), "")
+		case hasGoMap(t[k]):
+			f.add(argumentName(k), "a map[string]any cannot be sent, use amqp.Table", "")
 		}
+		size += 1 + len(k) + n
+	}
+	if size > sendable.MaxTable {
+		f.add("Arguments", fmt.Sprintf("are %d bytes encoded, a frame has room for %d", size, sendable.MaxTable), "")
 	}
 }
 
-func unsendable(v any) string {
+// hasGoMap reports whether v is, or holds, a map that is not an amqp.Table: arguments are
+// passed to the driver as they are, and it does not know such maps.
+func hasGoMap(v any) bool {
 	switch v := v.(type) {
-	case uint, uint64:
-		return fmt.Sprintf("a %T cannot be sent: AMQP tables have no unsigned 64-bit integer, use int64", v)
 	case map[string]any:
-		return "a map[string]any cannot be sent, use amqp.Table"
+		return true
 	case amqp.Table:
-		for _, k := range slices.Sorted(maps.Keys(v)) {
-			if len(k) > maxShortString {
-				return fmt.Sprintf("has a key of %d bytes, which can be %d long", len(k), maxShortString)
-			}
-			if problem := unsendable(v[k]); problem != "" {
-				return problem
-			}
-		}
-		return ""
-	case []any:
 		for _, x := range v {
-			if problem := unsendable(x); problem != "" {
-				return problem
+			if hasGoMap(x) {
+				return true
 			}
 		}
-		return ""
+	case []any:
+		return slices.ContainsFunc(v, hasGoMap)
 	}
-	if err := (amqp.Table{"": v}).Validate(); err != nil {
-		return fmt.Sprintf("a %T cannot be sent in an AMQP table", v)
-	}
-	return ""
+	return false
 }

@@ -151,7 +151,7 @@ func TestValidateReportsFaultsOfQueues(t *testing.T) {
 		{"an argument of 64 bits without a sign", topology.Queue{Name: "q", Arguments: args("x", uint64(1))}, []string{`Arguments["x"]: use int64`}},
 		{"an argument deep inside that cannot be sent", topology.Queue{Name: "q", Arguments: args("x", amqp.Table{"a": []any{uint(1)}})}, []string{`Arguments["x"]: use int64`}},
 		{"an argument that is a Go map", topology.Queue{Name: "q", Arguments: args("x", map[string]any{})}, []string{`Arguments["x"]: use amqp.Table`}},
-		{"an argument of a type that AMQP does not have", topology.Queue{Name: "q", Arguments: args("x", time.Second)}, []string{`Arguments["x"]: a time.Duration cannot be sent`}},
+		{"an argument of a type that AMQP does not have", topology.Queue{Name: "q", Arguments: args("x", time.Second)}, []string{`Arguments["x"]: is a time.Duration`}},
 		{"an argument whose key is too long", topology.Queue{Name: "q", Arguments: args(long, 1)}, []string{"Arguments: 256 bytes"}},
 		{"a key that is too long deep inside", topology.Queue{Name: "q", Arguments: args("x", amqp.Table{long: 1})}, []string{`Arguments["x"]: 256 bytes`}},
 	} {
