@@ -97,7 +97,7 @@ func start(cfg Config, memory bool, j *Journal, unknown func(string)) (*Broker, 
 	}
 	b.engine = engine.New(options)
 	b.server = amqpserver.Config{
-		Broker: b.engine, Authenticate: cfg.authenticate(), Authorize: cfg.Authorize,
+		Broker: b.engine, Authenticate: cfg.authenticate(), Authorize: cfg.Authorize, UpdateSecret: cfg.UpdateSecret,
 		Tune:       amqpserver.Tune{ChannelMax: cfg.ChannelMax, FrameMax: cfg.FrameMax, Heartbeat: cfg.Heartbeat},
 		Mechanisms: cfg.mechanisms(), Version: version, MaxMessageSize: cfg.MaxMessageSize,
 	}

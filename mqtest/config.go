@@ -41,6 +41,9 @@ type Config struct {
 	// here. It must not call the Broker. Where it is set EXTERNAL is offered too.
 	// Defaults to comparing with Users.
 	Authenticate func(Login) error
+	// UpdateSecret takes a new secret from a client that is logged in; an error refuses,
+	// which ends the connection. It must not call the Broker. Defaults to taking any.
+	UpdateSecret func(user, secret, reason string) error
 	// Authorize decides whether a user may open a vhost. It must not call the
 	// Broker. Defaults to yes.
 	Authorize func(user, vhost string) error
