@@ -22,19 +22,22 @@ type Channel struct {
 	turn chan struct{} // one RPC at a time: the driver does not pair answers with questions
 	done chan struct{} // closed when the channel is over
 
-	mu      sync.Mutex // guards what follows; held for no call
-	err     error      // why it is over
-	ready   bool
-	kept    bool
-	closed  bool // by us
-	removes []func()
+	mu       sync.Mutex // guards what follows; held for no call
+	err      error      // why it is over
+	ready    bool
+	kept     bool
+	closed   bool // by us
+	lease    lease
+	rawTaken bool
+	removes  []func()
 
 	abandoned atomic.Bool
 	alone     atomic.Bool // it ended, but its connection did not
 }
 
-// channel opens a channel. A half-opened one is closed when its answer comes.
-func (lf *life) channel(ctx context.Context) (*Channel, error) {
+// open opens a channel, for whom a number was reserved: it is free again when the
+// channel is over. A half-opened one is closed when its answer comes.
+func (lf *life) open(ctx context.Context) (*Channel, error) {
 	c := &Channel{life: lf, turn: make(chan struct{}, 1), done: make(chan struct{})}
 	var raw *amqp.Channel
 	err := lf.call(ctx, "open channel", func() (err error) {
@@ -44,11 +47,15 @@ func (lf *life) channel(ctx context.Context) (*Channel, error) {
 		if abandoned && raw != nil {
 			_ = raw.Close() // nobody else has it, and the guard bounds nothing worse
 		}
+		if abandoned || raw == nil {
+			<-lf.numbers
+		}
 	})
 	if err != nil {
 		return nil, lf.explain(err)
 	}
 	c.raw = raw
+	c.removes = append(c.removes, func() { <-lf.numbers })
 	closes := raw.NotifyClose(make(chan *amqp.Error, 1))
 	if !lf.link.pool.begin(func() { c.watch(closes) }) {
 		return nil, ErrClosed
@@ -100,8 +107,14 @@ func (c *Channel) ending(e *amqp.Error, said bool) error {
 var errChannelClosed = errors.New("the channel was closed")
 
 // Raw is the driver's channel. What it offers of reconnection and of recovery
-// is never switched on. Calls that wait for an answer go through Call.
-func (c *Channel) Raw() *amqp.Channel { return c.raw }
+// is never switched on. Calls that wait for an answer go through Call. It must not be
+// used after the session, or the lease, is over.
+func (c *Channel) Raw() *amqp.Channel {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rawTaken = true
+	return c.raw
+}
 
 // Done is closed when the channel is over: closed by either side, or lost with
 // its connection.
@@ -132,6 +145,9 @@ func (c *Channel) Alone() bool { return c.alone.Load() }
 // up. Errors say what was attempted and, if it was the broker's word, wrap a
 // *BrokerError.
 func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) error) error {
+	if c.isReleased() {
+		return fmt.Errorf("%s: %w", what, errReleased)
+	}
 	select {
 	case c.turn <- struct{}{}:
 	case <-c.done:
@@ -256,6 +272,9 @@ func (c *Channel) close(ctx context.Context) error {
 	}
 	select {
 	case err := <-closed:
+		if err == nil {
+			<-c.done // in a moment: its number is free then
+		}
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("close channel: %w", context.Cause(ctx))
@@ -284,6 +303,12 @@ func (c *Channel) Keep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept = true
+}
+
+func (c *Channel) isReleased() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lease == released
 }
 
 func (c *Channel) isReady() bool {
@@ -328,6 +353,21 @@ func (c *Channel) Offered() (n uint64, ok bool) {
 		return c.life.conn.offered.Load(), true
 	default:
 		return 0, false
+	}
+}
+
+// Turn waits until nobody else has it, of all that use role's connection, now or after
+// it was lost: for those who must know what a connection is closed for. done gives
+// it up.
+func (c *Channel) Turn(ctx context.Context) (done func(), err error) {
+	turn := c.life.link.turn
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-c.done:
+		return nil, c.Err()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
 }
 

@@ -63,8 +63,11 @@ type Config struct {
 	TLS *tls.Config
 
 	// Credentials is asked before every dial when set, and its answer is used
-	// instead of what the URLs say. It may be called from two goroutines at
-	// once. An error counts as a failed attempt. Defaults to the URLs' user
+	// instead of what the URLs say. If that says when it expires, Credentials is asked
+	// again before that, a minute or a quarter of the time, whichever is less,
+	// and the broker is told the new password by connection.update-secret (RabbitMQ's
+	// way to renew an OAuth 2 token). It may be called from two goroutines at
+	// once, and has DialTimeout to answer. An error counts as a failed attempt. Defaults to the URLs' user
 	// and password.
 	Credentials func(context.Context) (Credentials, error)
 
@@ -94,6 +97,12 @@ type Config struct {
 	// uses it. Defaults to nothing.
 	Topology topology.Topology
 
+	// NoRedeclare has Topology declared once, on the first connection, so that what
+	// somebody deletes meanwhile stays deleted. Defaults to false: it is declared again
+	// on each new connection, and when a session ended because something in it was
+	// missing.
+	NoRedeclare bool
+
 	// StopOnFatal ends the pool's connection for good when the broker says
 	// something that a retry will hardly mend, even after the first success.
 	// Defaults to false: retried at the longest wait, with the cause in
@@ -114,8 +123,12 @@ type Config struct {
 
 	// OnStateChange is called with every change of a connection's state, in
 	// order, from one goroutine of the pool that holds no lock. While it
-	// blocks, later changes wait; nothing else does.
+	// blocks, later changes and attempts wait; nothing else does.
 	OnStateChange func(StateChange)
+
+	// OnAttempt is called after every attempt to connect to one address, whether it
+	// succeeded or not, from the goroutine of OnStateChange and in order with it.
+	OnAttempt func(Attempt)
 
 	// dial reaches an address. Defaults to TCP: only tests set it, whose brokers
 	// are in memory.
@@ -125,7 +138,11 @@ type Config struct {
 // Credentials are what a connection logs in with.
 type Credentials struct {
 	Username string
-	Password string
+	Password string // or token
+
+	// Expires is when the broker will not take Password any more; the zero time
+	// means never.
+	Expires time.Time
 }
 
 // String hides the password.

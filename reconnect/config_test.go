@@ -19,7 +19,7 @@ func TestTheZeroConfigIsRabbitMQOnThisMachine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(addrs) != 1 || addrs[0].String() != "localhost:5672" || addrs[0].vhost != "/" || addrs[0].creds != (Credentials{"guest", "guest"}) {
+	if len(addrs) != 1 || addrs[0].String() != "localhost:5672" || addrs[0].vhost != "/" || addrs[0].creds != (Credentials{Username: "guest", Password: "guest"}) {
 		t.Errorf("addresses %v", addrs)
 	}
 	if cfg.Heartbeat != 10*time.Second || cfg.DialTimeout != 5*time.Second || cfg.RPCTimeout != 20*time.Second {
@@ -181,7 +181,7 @@ func TestFromEnvReadsURLsAndPassword(t *testing.T) {
 		t.Fatalf("addresses %v", addrs)
 	}
 	for i, host := range []string{"a", "b"} {
-		if a := addrs[i]; a.host != host || a.vhost != "v" || a.creds != (Credentials{"app", "hunter2"}) {
+		if a := addrs[i]; a.host != host || a.vhost != "v" || a.creds != (Credentials{Username: "app", Password: "hunter2"}) {
 			t.Errorf("address %d: %v of %q", i+1, a, a.vhost)
 		}
 	}

@@ -36,12 +36,15 @@ func (l *link) dialRound(ctx context.Context) (*life, error) {
 	for _, i := range order {
 		addr := l.pool.addrs[i]
 		l.try(round.Attempts, addr)
+		began := time.Now()
 		lf, err := l.dial(ctx, addr)
 		l.failed[i] = err != nil
+		attempt := Attempt{Role: l.role, Address: addr.String(), At: began, Took: time.Since(began), Err: err}
+		l.tried(attempt)
 		if err == nil {
 			return lf, nil
 		}
-		round.Attempts = append(round.Attempts, Attempt{Address: addr.String(), Err: err})
+		round.Attempts = append(round.Attempts, attempt)
 		if ctx.Err() != nil {
 			break
 		}
@@ -50,6 +53,17 @@ func (l *link) dialRound(ctx context.Context) (*life, error) {
 		}
 	}
 	return nil, round
+}
+
+// tried counts an attempt and tells of it.
+func (l *link) tried(a Attempt) {
+	l.note(func(s *ConnectionStats) {
+		s.Attempts++
+		if a.Err != nil {
+			s.Failures++
+		}
+	})
+	l.pool.notifier.relay.Tell(a)
 }
 
 // dial makes one connection: TCP, TLS, our conn above both, AMQP handshake,
@@ -93,6 +107,7 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 	}
 
 	lf := newLife(l, addr)
+	lf.creds = creds
 	lf.conn = newConn(under, socket, deadline, lf.barrier)
 	stop := context.AfterFunc(ctx, func() { lf.conn.abort(context.Cause(ctx)) })
 	props := amqp.Table{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -100,10 +101,14 @@ type DialError struct {
 	Attempts []Attempt
 }
 
-// Attempt is one address and why it failed.
+// Attempt is one attempt to connect to one address: name, TCP, TLS, AMQP handshake and
+// topology.
 type Attempt struct {
+	Role    Role
 	Address string // host:port
-	Err     error
+	At      time.Time
+	Took    time.Duration
+	Err     error // why it failed, nil if it did not
 }
 
 func (e *DialError) Error() string {
@@ -121,6 +126,26 @@ func (e *DialError) Unwrap() []error {
 		errs[i] = a.Err
 	}
 	return errs
+}
+
+// Inflicted reports whether a connection ended because of something that was said on it,
+// not of what happened to it: the broker gave one of the codes with which it answers
+// what it cannot take, or the driver could not read or write a frame. The same will
+// happen again if the same is said again.
+func Inflicted(err error) bool {
+	code := 0
+	var said *amqp.Error
+	if be := asBrokerError(err); be != nil {
+		code = be.Code
+	} else if errors.As(err, &said) {
+		code = said.Code
+	}
+	switch code {
+	case amqp.FrameError, amqp.SyntaxError, amqp.CommandInvalid, amqp.ChannelError, amqp.UnexpectedFrame, amqp.NotImplemented, amqp.InternalError:
+		return true
+	default:
+		return false
+	}
 }
 
 // IsFatal reports whether err is one that a retry will hardly mend: the broker

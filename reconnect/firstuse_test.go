@@ -16,7 +16,7 @@ func newTestPool(t *testing.T, cfg Config) *Pool {
 		t.Fatal(err)
 	}
 	running, stop := context.WithCancel(context.Background())
-	p := &Pool{cfg: cfg, addrs: addrs, running: running, stop: stop, notifier: newNotifier(cfg.OnStateChange, cfg.Logger)}
+	p := &Pool{cfg: cfg, addrs: addrs, running: running, stop: stop, notifier: newNotifier(&cfg)}
 	for role := range roles {
 		p.links[role] = newLink(p, role)
 	}

@@ -2,7 +2,9 @@ package reconnect
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,12 +21,16 @@ import (
 type life struct {
 	link      *link
 	addr      *address
+	creds     Credentials // what it logged in with
 	conn      *conn
 	raw       *amqp.Connection
 	heartbeat time.Duration
 	born      time.Time
 	closes    chan *amqp.Error
 	blocks    chan amqp.Blocking
+
+	numbers chan struct{} // holds one for each channel that is open; as large as channel_max
+	kept    chan *Channel // leases that were given back
 
 	// barriers is what the channels of this life want to be called at the
 	// barrier; copied on write.
@@ -37,7 +43,7 @@ type life struct {
 }
 
 func newLife(l *link, addr *address) *life {
-	lf := &life{link: l, addr: addr, unblock: make(chan struct{})}
+	lf := &life{link: l, addr: addr, unblock: make(chan struct{}), kept: make(chan *Channel, keptLeases)}
 	close(lf.unblock)
 	return lf
 }
@@ -47,6 +53,7 @@ func (lf *life) start(raw *amqp.Connection) {
 	lf.raw = raw
 	lf.born = time.Now()
 	lf.heartbeat = heartbeatOf(raw)
+	lf.numbers = make(chan struct{}, raw.Config.ChannelMax)
 	lf.conn.established(lf.heartbeat)
 	lf.closes = raw.NotifyClose(make(chan *amqp.Error, 1))
 	lf.blocks = raw.NotifyBlocked(make(chan amqp.Blocking, 16))
@@ -130,13 +137,15 @@ func (lf *life) reason(closed *amqp.Error) error {
 	if be := asBrokerError(orNil(closed)); be != nil {
 		return be
 	}
-	if err := lf.conn.reason(); err != nil {
+	err := lf.conn.reason()
+	switch {
+	case closed != nil && (err == nil || errors.Is(err, net.ErrClosed)):
+		return closed // the driver has hung up, and says why
+	case err != nil:
 		return err
+	default:
+		return errPeerClosed
 	}
-	if closed != nil {
-		return closed
-	}
-	return errPeerClosed
 }
 
 // orNil keeps a nil pointer from becoming an error that is not nil.
@@ -236,13 +245,14 @@ func (lf *life) guard(what string, answered <-chan struct{}) {
 // everyone else from working: it is recorded and tried again with the next
 // connection, or when a session ends because something was missing.
 func (lf *life) declare(ctx context.Context) error {
-	t := lf.link.pool.cfg.Topology
-	if len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 {
+	p := lf.link.pool
+	t := p.cfg.Topology
+	if len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 || p.cfg.NoRedeclare && p.everUp() {
 		return nil
 	}
 	err := lf.withChannel(ctx, func(ch *Channel) error { return ch.declare(ctx, t) })
-	if err != nil && lf.link.pool.everUp() && !lf.link.pool.cfg.StopOnFatal && IsFatal(err) && lf.conn.reason() == nil {
-		lf.link.pool.cfg.Logger.Warn("the topology could not be declared again", "role", lf.link.role, "error", err)
+	if err != nil && p.everUp() && !p.cfg.StopOnFatal && IsFatal(err) && lf.conn.reason() == nil {
+		p.cfg.Logger.Warn("the topology could not be declared again", "role", lf.link.role, "error", err)
 		lf.link.setTopologyFault(err)
 		return nil
 	}

@@ -16,15 +16,18 @@ import (
 type link struct {
 	pool   *Pool
 	role   Role
-	failed map[int]bool // addresses that failed in the last round; own's
+	failed map[int]bool  // addresses that failed in the last round; own's
+	turn   chan struct{} // see Channel.Turn
 
-	mu      sync.Mutex // guards what follows; held for no call
-	started bool
-	sealed  bool // the pool closes: it must not be started any more
-	status  Status
-	life    *life         // present while Connected or Blocked
-	changed chan struct{} // closed and replaced with each change
-	trying  []Attempt     // of the present round: what failed, and last what is tried
+	mu       sync.Mutex // guards what follows; held for no call
+	started  bool
+	sealed   bool // the pool closes: it must not be started any more
+	status   Status
+	life     *life           // present while Connected or Blocked
+	changed  chan struct{}   // closed and replaced with each change
+	trying   []Attempt       // of the present round: what failed, and last what is tried
+	stats    ConnectionStats // what is counted
+	watchers []*func(StateChange)
 }
 
 func newLink(p *Pool, role Role) *link {
@@ -32,6 +35,7 @@ func newLink(p *Pool, role Role) *link {
 		pool:    p,
 		role:    role,
 		failed:  map[int]bool{},
+		turn:    make(chan struct{}, 1),
 		changed: make(chan struct{}),
 		status:  Status{State: Idle, Since: time.Now()},
 	}
@@ -65,6 +69,9 @@ func (l *link) own() {
 		if err == nil {
 			l.become(Connected, lf, nil, 0)
 			err = l.serve(lf)
+			if ctx.Err() == nil {
+				l.note(func(s *ConnectionStats) { s.Lost++ })
+			}
 			if time.Since(lf.born) >= stableAfter {
 				waits.Reset()
 			}
@@ -92,8 +99,14 @@ func (l *link) own() {
 // serve watches a connection until it is lost and says why, or until the pool
 // closes.
 func (l *link) serve(lf *life) error {
+	renewal := newRenewal(lf)
+	defer renewal.timer.Stop()
 	for {
 		select {
+		case <-renewal.timer.C:
+			renewal.begin()
+		case err := <-renewal.done:
+			renewal.end(err)
 		case e := <-lf.closes:
 			err := lf.reason(e)
 			lf.drop(err)
@@ -119,7 +132,7 @@ func (l *link) serve(lf *life) error {
 				l.become(Connected, lf, nil, 0)
 			}
 		case <-l.pool.running.Done():
-			l.hangUp(lf)
+			l.hangUp(lf, renewal)
 			return ErrClosed
 		}
 	}
@@ -129,13 +142,13 @@ func (l *link) serve(lf *life) error {
 const farewell = 200 * time.Millisecond
 
 // hangUp closes the connection politely, as long as the pool's closing allows.
-func (l *link) hangUp(lf *life) {
+func (l *link) hangUp(lf *life, renewal *renewal) {
 	ctx := l.pool.closingContext()
 	limit := l.pool.cfg.RPCTimeout
 	if ctx.Err() != nil {
 		ctx, limit = context.Background(), farewell // drained or not, the broker is told
 	}
-	if blocked, _ := lf.isBlocked(); blocked {
+	if blocked, _ := lf.isBlocked(); blocked || !renewal.stop(min(limit, farewell)) {
 		lf.drop(ErrClosed) // no answer would come
 		<-lf.conn.flushed
 		return
@@ -177,6 +190,9 @@ func (l *link) become(to State, lf *life, cause error, wait time.Duration) {
 	} else {
 		change.Address = lf.addr.String()
 	}
+	if from == Blocked {
+		l.stats.Blocked += change.At.Sub(l.status.Since)
+	}
 	l.status.State, l.status.Since, l.status.Address = to, change.At, ""
 	if lf != nil {
 		l.status.Address = change.Address
@@ -189,6 +205,7 @@ func (l *link) become(to State, lf *life, cause error, wait time.Duration) {
 		if from == Connecting {
 			l.status.Attempts = 0
 			l.status.Sessions++
+			l.stats.Connected++
 		}
 	default:
 		l.status.Cause = cause
@@ -197,8 +214,28 @@ func (l *link) become(to State, lf *life, cause error, wait time.Duration) {
 	close(l.changed)
 	l.changed = make(chan struct{})
 	// In the lock, so that changes are told in the order in which they happened.
-	l.pool.notifier.tell(change)
+	l.pool.notifier.relay.Tell(change)
+	watchers := slices.Clone(l.watchers)
 	l.mu.Unlock()
+	for _, f := range watchers {
+		(*f)(change)
+	}
+}
+
+// Watch has f called with every change of the state of role's connection, in order and
+// before anything else is done about it, on the goroutine that owns the connection: f must
+// return at once, and must not call the pool. remove ends that; a call that is
+// under way may still end after it. For users there is Config.OnStateChange.
+func (p *Pool) Watch(role Role, f func(StateChange)) (remove func()) {
+	l, entry := p.links[role], &f
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.watchers = append(l.watchers, entry)
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.watchers = slices.DeleteFunc(l.watchers, func(w *func(StateChange)) bool { return w == entry })
+	}
 }
 
 func allowed(from, to State) bool {

@@ -2,65 +2,35 @@ package reconnect
 
 import (
 	"log/slog"
-	"sync"
+
+	"github.com/mqkit/mqkit/internal/relay"
 )
 
-// notifier tells the user of state changes, in order, from one goroutine that
-// holds no lock. It never makes the teller wait.
+// notifier tells the user of attempts and state changes, in order, from one goroutine
+// that holds no lock. It never makes the teller wait.
 type notifier struct {
-	f      func(StateChange)
-	logger *slog.Logger
-	ended  chan struct{} // closed when the goroutine has returned
-
-	mu      sync.Mutex // guards what follows; not held while f runs
-	pending []StateChange
-	some    chan struct{} // capacity 1
-	closed  bool
+	relay     *relay.Relay[any] // of StateChange and Attempt
+	onChange  func(StateChange)
+	onAttempt func(Attempt)
+	logger    *slog.Logger
 }
 
-func newNotifier(f func(StateChange), logger *slog.Logger) *notifier {
-	n := &notifier{f: f, logger: logger, some: make(chan struct{}, 1), ended: make(chan struct{})}
-	go n.run()
+func newNotifier(cfg *Config) *notifier {
+	n := &notifier{onChange: cfg.OnStateChange, onAttempt: cfg.OnAttempt, logger: cfg.Logger}
+	n.relay = relay.New(n.take)
 	return n
 }
 
-func (n *notifier) tell(c StateChange) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.pending = append(n.pending, c)
-	n.signalLocked()
-}
-
-// close ends the goroutine after what is pending was told.
-func (n *notifier) close() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.closed = true
-	n.signalLocked()
-}
-
-func (n *notifier) signalLocked() {
-	select {
-	case n.some <- struct{}{}:
-	default:
-	}
-}
-
-func (n *notifier) run() {
-	defer close(n.ended)
-	for range n.some {
-		n.mu.Lock()
-		changes, closed := n.pending, n.closed
-		n.pending = nil
-		n.mu.Unlock()
-		for _, c := range changes {
-			n.log(c)
-			if n.f != nil {
-				n.f(c)
-			}
+func (n *notifier) take(what any) {
+	switch what := what.(type) {
+	case StateChange:
+		n.log(what)
+		if n.onChange != nil {
+			n.onChange(what)
 		}
-		if closed {
-			return
+	case Attempt:
+		if n.onAttempt != nil {
+			n.onAttempt(what)
 		}
 	}
 }

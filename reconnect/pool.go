@@ -52,7 +52,7 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 		addrs:    addrs,
 		running:  running,
 		stop:     stop,
-		notifier: newNotifier(cfg.OnStateChange, cfg.Logger),
+		notifier: newNotifier(&cfg),
 	}
 	for role := range roles {
 		p.links[role] = newLink(p, role)
@@ -99,24 +99,6 @@ func (p *Pool) Delete(ctx context.Context, t topology.Topology, opt topology.Del
 	return ch.Call(ctx, "delete topology", func(raw *amqp.Channel) error {
 		return topology.Delete(ctx, raw, t, opt)
 	})
-}
-
-// Acquire waits, as long as ctx allows, for a connection of role and opens a
-// channel on it, for what this package does not do itself. The caller has to
-// Release it.
-func (p *Pool) Acquire(ctx context.Context, role Role) (*Channel, error) {
-	lf, err := p.links[role].ready(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return lf.channel(ctx)
-}
-
-// Release closes a channel got from Acquire.
-func (c *Channel) Release() {
-	ctx, cancel := context.WithTimeout(context.Background(), c.life.link.pool.cfg.RPCTimeout)
-	defer cancel()
-	_ = c.close(ctx)
 }
 
 // OnClose has drain called when Close begins, before the connections are hung
@@ -175,12 +157,12 @@ func (p *Pool) Close(ctx context.Context) error {
 	p.sealed = true
 	p.mu.Unlock()
 	p.background.Wait()
-	p.notifier.close()
+	p.notifier.relay.Close()
 	select {
-	case <-p.notifier.ended:
+	case <-p.notifier.relay.Ended():
 	case <-ctx.Done():
 		select {
-		case <-p.notifier.ended:
+		case <-p.notifier.relay.Ended():
 		case <-time.After(farewell): // it may only not have had its turn yet
 			errs = append(errs, errors.New("OnStateChange has not returned"))
 		}

@@ -22,14 +22,14 @@ func TestParseURLReadsWhatIsThereAndDefaultsTheRest(t *testing.T) {
 		{"amqp://rabbit/", address{host: "rabbit", port: "5672", vhost: "/", creds: guest}},
 		{"amqps://rabbit/", address{host: "rabbit", port: "5671", vhost: "/", creds: guest, secure: true}},
 		{"amqp://[::1]:7000/v", address{host: "::1", port: "7000", vhost: "v", creds: guest}},
-		{"amqp://u:p@h:1/a%2Fb", address{host: "h", port: "1", vhost: "a/b", creds: Credentials{"u", "p"}}},
-		{"amqp://u:p@h/%2f", address{host: "h", port: "5672", vhost: "/", creds: Credentials{"u", "p"}}},
-		{"amqp://u:p@h/a%40b", address{host: "h", port: "5672", vhost: "a@b", creds: Credentials{"u", "p"}}},
-		{"amqp://u%40x:%2F%3F%23%40%3A%25@h", address{host: "h", port: "5672", vhost: "/", creds: Credentials{"u@x", "/?#@:%"}}},
-		{"amqp://u:p@h?heartbeat=3", address{host: "h", port: "5672", vhost: "/", creds: Credentials{"u", "p"}, heartbeat: sec(3)}},
-		{"amqp://u:p@h?heartbeat=0", address{host: "h", port: "5672", vhost: "/", creds: Credentials{"u", "p"}, heartbeat: sec(0)}},
-		{"amqp://u:p@h?connection_timeout=1500", address{host: "h", port: "5672", vhost: "/", creds: Credentials{"u", "p"}, dialTimeout: 1500 * time.Millisecond}},
-		{"amqp://u@h?auth_mechanism=EXTERNAL", address{host: "h", port: "5672", vhost: "/", creds: Credentials{"u", "guest"}, external: true}},
+		{"amqp://u:p@h:1/a%2Fb", address{host: "h", port: "1", vhost: "a/b", creds: Credentials{Username: "u", Password: "p"}}},
+		{"amqp://u:p@h/%2f", address{host: "h", port: "5672", vhost: "/", creds: Credentials{Username: "u", Password: "p"}}},
+		{"amqp://u:p@h/a%40b", address{host: "h", port: "5672", vhost: "a@b", creds: Credentials{Username: "u", Password: "p"}}},
+		{"amqp://u%40x:%2F%3F%23%40%3A%25@h", address{host: "h", port: "5672", vhost: "/", creds: Credentials{Username: "u@x", Password: "/?#@:%"}}},
+		{"amqp://u:p@h?heartbeat=3", address{host: "h", port: "5672", vhost: "/", creds: Credentials{Username: "u", Password: "p"}, heartbeat: sec(3)}},
+		{"amqp://u:p@h?heartbeat=0", address{host: "h", port: "5672", vhost: "/", creds: Credentials{Username: "u", Password: "p"}, heartbeat: sec(0)}},
+		{"amqp://u:p@h?connection_timeout=1500", address{host: "h", port: "5672", vhost: "/", creds: Credentials{Username: "u", Password: "p"}, dialTimeout: 1500 * time.Millisecond}},
+		{"amqp://u@h?auth_mechanism=EXTERNAL", address{host: "h", port: "5672", vhost: "/", creds: Credentials{Username: "u", Password: "guest"}, external: true}},
 	}
 	for _, tt := range tests {
 		a, err := parseURL(tt.url)

@@ -1,0 +1,156 @@
+package reconnect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// keptLeases is how many channels of a connection wait for their next lease. What is
+// leased more often than that at a time is opened anew: channels are cheap, and each
+// one kept costs the broker some memory.
+const keptLeases = 8
+
+var errReleased = errors.New("the lease of this channel is over")
+
+// lease is whether a channel is lent to somebody.
+type lease uint8
+
+const (
+	notLeased lease = iota // a session's, or kept for the next lease
+	leased
+	released
+)
+
+// Acquire waits, as long as ctx allows, for a connection of role (for Publishing one
+// that is not blocked) and for a free channel number on it, and leases a channel, for
+// what this package does not do itself. Nobody else uses that channel until it is
+// released, which the caller has to do; it is then handed out again, if it is as it
+// was: see Channel.Release.
+func (p *Pool) Acquire(ctx context.Context, role Role) (*Channel, error) {
+	for {
+		lf, err := p.links[role].ready(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c, err := lf.lend(ctx)
+		switch {
+		case err == nil:
+			return c, nil
+		case ctx.Err() != nil || !lf.isOver():
+			return nil, err
+		}
+		// The connection was lost on the way: there will be another.
+	}
+}
+
+// lend leases a channel that was given back, or a new one.
+func (lf *life) lend(ctx context.Context) (*Channel, error) {
+	for {
+		select {
+		case c := <-lf.kept:
+			if c.lend() {
+				return c, nil
+			}
+			continue
+		default:
+		}
+		select {
+		case c := <-lf.kept:
+			if c.lend() {
+				return c, nil
+			}
+		case lf.numbers <- struct{}{}:
+			c, err := lf.open(ctx)
+			if err != nil {
+				return nil, err
+			}
+			c.lend()
+			return c, nil
+		case <-lf.conn.gone:
+			return nil, lf.lost()
+		case <-ctx.Done():
+			return nil, lf.noNumber(ctx)
+		}
+	}
+}
+
+// channel opens a channel for a session, which nobody has used before. What is kept
+// for leases makes room for it.
+func (lf *life) channel(ctx context.Context) (*Channel, error) {
+	for {
+		select {
+		case lf.numbers <- struct{}{}:
+			return lf.open(ctx)
+		default:
+		}
+		select {
+		case lf.numbers <- struct{}{}:
+			return lf.open(ctx)
+		case c := <-lf.kept:
+			_ = c.close(ctx)
+		case <-lf.conn.gone:
+			return nil, lf.lost()
+		case <-ctx.Done():
+			return nil, lf.noNumber(ctx)
+		}
+	}
+}
+
+func (lf *life) lost() error { return fmt.Errorf("open channel: %w: %w", ErrLost, lf.conn.reason()) }
+
+func (lf *life) noNumber(ctx context.Context) error {
+	return fmt.Errorf("open channel: all %d that the broker allows on a connection are in use: %w", cap(lf.numbers), context.Cause(ctx))
+}
+
+// lend begins a lease, and reports false if the channel is over.
+func (c *Channel) lend() bool {
+	if c.Err() != nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lease = leased
+	return !c.closed
+}
+
+// Release ends a lease: nothing may be done with the channel any more. It is kept for
+// the next Acquire if nothing but Call was done with it. If Raw was taken, something may have
+// been changed that outlasts a call (confirm mode, prefetch, a consumer, a listener), so
+// it is closed, as it is, after that, when a call is still under way. A Call that changes such
+// things has to end the lease by Close instead. Further calls do nothing.
+func (c *Channel) Release() {
+	c.mu.Lock()
+	if c.lease != leased {
+		c.mu.Unlock()
+		return
+	}
+	c.lease = released
+	asItWas := !c.closed && !c.rawTaken
+	c.mu.Unlock()
+	if asItWas && c.Err() == nil && c.keepForNext() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.life.link.pool.cfg.RPCTimeout)
+	defer cancel()
+	if len(c.turn) > 0 {
+		cancel() // a call that nobody waits for is under way: the close comes after it
+	}
+	_ = c.close(ctx)
+}
+
+// keepForNext makes the channel available to the next lease.
+func (c *Channel) keepForNext() bool {
+	select {
+	case c.turn <- struct{}{}: // no call is under way, and none can begin
+		<-c.turn
+	default:
+		return false
+	}
+	select {
+	case c.life.kept <- c:
+		return true
+	default:
+		return false // there are enough
+	}
+}

@@ -1,0 +1,199 @@
+package reconnect_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+func TestALeaseIsHandedOutAgainIfItIsAsItWas(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		first := acquire(t, p, reconnect.Publishing)
+		if err := first.Call(t.Context(), "declare q", declare); err != nil {
+			t.Fatal(err)
+		}
+		first.Release()
+		first.Release() // again
+		if err := first.Call(t.Context(), "declare q", declare); err == nil || !strings.Contains(err.Error(), "lease") {
+			t.Errorf("a call after the end of the lease: %v", err)
+		}
+		again, other := acquire(t, p, reconnect.Publishing), acquire(t, p, reconnect.Publishing)
+		if again != first || other == first {
+			t.Error("the one that was given back is not the one that is lent, once")
+		}
+		if s := p.Stats().Publishing; s.Channels != 2 || s.Kept != 0 {
+			t.Errorf("%+v", s)
+		}
+		if n := len(f.methods("channel.open")); n != 2 {
+			t.Errorf("%d channels were opened, want 2", n)
+		}
+	})
+}
+
+func TestALeaseThatMayHaveChangedIsClosed(t *testing.T) {
+	for name, change := range map[string]func(*testing.T, *fixture, *reconnect.Channel){
+		"its raw channel was taken": func(t *testing.T, _ *fixture, c *reconnect.Channel) {
+			if err := c.Raw().Confirm(false); err != nil {
+				t.Error(err)
+			}
+		},
+		"a call is under way": func(t *testing.T, f *fixture, c *reconnect.Channel) {
+			f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Count: 1, Do: mqtest.Delay(time.Second)})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			if err := c.Call(ctx, "declare q", declare); !errors.Is(err, context.DeadlineExceeded) {
+				t.Error(err)
+			}
+		},
+		"the broker closed it": func(t *testing.T, _ *fixture, c *reconnect.Channel) {
+			err := c.Call(t.Context(), "look for x", func(raw *amqp.Channel) error {
+				_, err := raw.QueueDeclarePassive("x", true, false, false, false, nil)
+				return err
+			})
+			if err == nil {
+				t.Error("there is a queue x")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := newFixture(t)
+				p := open(t, f.config())
+				c := acquire(t, p, reconnect.Publishing)
+				change(t, f, c)
+				began := time.Now()
+				c.Release()
+				if took := time.Since(began); took != 0 {
+					t.Errorf("Release took %v", took)
+				}
+				await(t, c.Done(), "the end of the channel")
+				if acquire(t, p, reconnect.Publishing) == c {
+					t.Error("it is lent again")
+				}
+			})
+		})
+	}
+}
+
+// TestAcquireWaitsForAChannelNumber: of those that the broker allows on a connection.
+// What is kept for leases makes room for sessions.
+func TestAcquireWaitsForAChannelNumber(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t, mqtest.Config{ChannelMax: 3})
+		p := open(t, f.config())
+		var all []*reconnect.Channel
+		for range 3 {
+			all = append(all, acquire(t, p, reconnect.Publishing))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := p.Acquire(ctx, reconnect.Publishing); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "all 3 that the broker allows") {
+			t.Errorf("a fourth: %v", err)
+		}
+		waits := make(chan *reconnect.Channel, 1)
+		go func() {
+			c, err := p.Acquire(context.WithoutCancel(t.Context()), reconnect.Publishing)
+			if err != nil {
+				t.Error(err)
+			}
+			waits <- c
+		}()
+		synctest.Wait()
+		all[0].Release()
+		if c := await(t, waits, "a lease"); c != all[0] {
+			t.Error("it is not the one that was given back")
+		}
+		all[1].Release()
+		all[2].Release()
+		if s := p.Stats().Publishing; s.Channels != 3 || s.Kept != 2 {
+			t.Errorf("%+v", s)
+		}
+		for range 2 { // sessions
+			if err := p.Run(limited(t), reconnect.Publishing, func(context.Context, *reconnect.Channel) error { return nil }, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		if s := p.Stats().Publishing; s.Kept != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}
+
+func TestLeasesEndWithTheirConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		c := acquire(t, p, reconnect.Publishing)
+		c.Release()
+		f.cut(1)
+		synctest.Wait()
+		again := acquire(t, p, reconnect.Publishing)
+		if again == c || again.Err() != nil || c.Err() == nil {
+			t.Errorf("%v, %v", again.Err(), c.Err())
+		}
+	})
+}
+
+// TestDeclareEndsWithItsCtx: the channel on which the answer is missing is not waited for.
+func TestDeclareEndsWithItsCtx(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		f.broker.Inject(unanswered("queue.declare"))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		err := p.Declare(ctx, topology.Topology{Queues: []topology.Queue{{Name: "q"}}})
+		if took := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || took != time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
+func TestNoRedeclareLeavesDeletedWhatIsDeleted(t *testing.T) {
+	for _, no := range []bool{false, true} {
+		inBubbleOf(t, map[bool]string{false: "by default", true: "NoRedeclare"}[no], func(t *testing.T) {
+			f := newFixture(t)
+			cfg := f.config()
+			cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: "q"}}}
+			cfg.NoRedeclare = no
+			p := open(t, cfg)
+			sessions := 0
+			err := p.Run(limited(t), reconnect.Publishing, func(ctx context.Context, c *reconnect.Channel) error {
+				c.Ready()
+				if sessions++; sessions == 3 {
+					return nil
+				}
+				if sessions == 2 {
+					f.broker.DropConnections()
+					<-ctx.Done()
+					return context.Cause(ctx)
+				}
+				f.broker.Queue("q").Delete()
+				return reconnect.Missing("q", errors.New("it is gone"))
+			}, nil)
+			if err != nil || sessions != 3 {
+				t.Fatal(sessions, err)
+			}
+			if n := len(f.methods("queue.declare")); (n == 1) != no {
+				t.Errorf("the queue was declared %d times", n)
+			}
+		})
+	}
+}
+
+func inBubbleOf(t *testing.T, name string, f func(*testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { inBubble(t, f) })
+}
