@@ -39,6 +39,31 @@ type Config struct {
 	// wait for ever.
 	ConfirmTimeout time.Duration
 
+	// MaxMessageSize is how many bytes a body may have; a larger one is refused before
+	// anything of it is sent. Defaults to 0: whatever the broker takes (16 MiB as
+	// RabbitMQ 4 is installed). What it does not take it says once, for a message that
+	// is then refused after some detours; what is larger still is refused here
+	// until the next connection.
+	MaxMessageSize int
+
+	// FailFast has messages fail at once, with ErrNotSent, that would have to wait for a
+	// connection that is lost or blocked; those that wait for their turn then fail as
+	// well. What has been sent already is not given up: see NoRepublish. Defaults to
+	// false: they wait as long as their ctx allows.
+	FailFast bool
+
+	// NoRepublish has a message whose verdict was lost with its session end as
+	// ErrUnconfirmed, if anything of it may have left. Defaults to false: it is sent
+	// again on the next session, and may then be there twice.
+	NoRepublish bool
+
+	// OnAttempt is called with every hand-over of a message to the connection, and
+	// OnVerdict with every verdict, in the order in which they happen, from one goroutine
+	// of the producer that holds no lock. While one blocks, those after it wait in
+	// memory, and Close waits; nothing else does. They must not call Close.
+	OnAttempt func(Attempt)
+	OnVerdict func(Outcome)
+
 	// Logger gets sessions that ended at Warn. Defaults to the pool's.
 	Logger *slog.Logger
 }
@@ -52,6 +77,7 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	}{
 		{"MaxInFlight", &cfg.MaxInFlight, defaultMaxInFlight},
 		{"MaxInFlightBytes", &cfg.MaxInFlightBytes, defaultMaxInFlightBytes},
+		{"MaxMessageSize", &cfg.MaxMessageSize, 0},
 	} {
 		switch {
 		case *n.v < 0:

@@ -2,10 +2,14 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
+
+var errWithdrawn = errors.New("withdrawn")
 
 // place is where a message is on its way.
 type place uint8
@@ -26,7 +30,8 @@ type Confirmation struct {
 	mandatory  bool
 	pub        amqp.Publishing
 	headerSize int
-	size       int // what it counts against MaxInFlightBytes
+	size       int       // what it counts against MaxInFlightBytes
+	began      time.Time // when it was published; zero if nobody observes
 
 	done chan struct{}
 	err  error // valid once done is closed
@@ -36,6 +41,7 @@ type Confirmation struct {
 	told        bool // done is closed
 	maybeStored bool // a session was lost after bytes of it may have left
 	suspect     bool // one of those a channel exception may have been about
+	proofs      int  // sessions that were ended for something while it was the only one in flight
 	sendings    int
 	inVain      int           // sessions that were given up for an overdue confirm while it was in flight
 	admitted    chan struct{} // closed when it is taken in; nil if it need not wait
@@ -88,6 +94,16 @@ func (c *Confirmation) Wait(ctx context.Context) error {
 	}
 }
 
+// Withdraw gives the message up and returns its verdict as Err does: nil if it was
+// confirmed before; wrapping ErrNotSent if it was never handed to the connection, and now
+// never is; wrapping ErrUnconfirmed otherwise, it is then never sent again. It
+// waits, if at all, for the moment in which the message is being handed over.
+func (c *Confirmation) Withdraw() error {
+	c.p.withdraw(c, errWithdrawn)
+	<-c.done
+	return c.err
+}
+
 // tellLocked gives the message its verdict, once.
 func (c *Confirmation) tellLocked(v Verdict, err error) {
 	if c.told {
@@ -98,6 +114,10 @@ func (c *Confirmation) tellLocked(v Verdict, err error) {
 	if v != Confirmed {
 		c.err = &PublishError{MessageID: c.pub.MessageId, Verdict: v, MaybeStored: c.maybeStored, Err: err}
 	}
+	c.p.outcome(Outcome{
+		MessageID: c.pub.MessageId, Exchange: c.exchange, RoutingKey: c.routingKey, Bytes: len(c.pub.Body),
+		Attempts: c.sendings, Verdict: v, Err: c.err,
+	}, c.began)
 	close(c.done)
 }
 

@@ -2,13 +2,27 @@ package producer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 )
 
-// admit takes c in, or waits for room until ctx ends. Those that wait are
-// taken in order.
-func (p *Producer) admit(ctx context.Context, c *Confirmation) error {
+// errNoRoom says which bound is meant.
+var errNoRoom = errors.New("in flight are as many messages or bytes as the bound allows")
+
+// enqueue has admit wait for room.
+func (p *Producer) enqueue(c *Confirmation) error {
+	c.admitted = make(chan struct{})
+	p.waiting = append(p.waiting, c)
+	return nil
+}
+
+// turnAway has it not wait.
+func turnAway(*Confirmation) error { return ErrFull }
+
+// admit takes c in, or does what full says when there is no room: refuse, or wait until
+// ctx ends. Those that wait are taken in order. full is called with mu held.
+func (p *Producer) admit(ctx context.Context, c *Confirmation, full func(*Confirmation) error) error {
 	p.mu.Lock()
 	p.stats.accepted.Add(1) // in the lock: who sees it counted finds its place taken
 	if p.over != nil {
@@ -21,15 +35,23 @@ func (p *Producer) admit(ctx context.Context, c *Confirmation) error {
 		p.mu.Unlock()
 		return c.err
 	}
+	if p.away != nil {
+		c.giveUpLocked(p.away)
+		p.mu.Unlock()
+		return c.err
+	}
 	if len(p.waiting) == 0 && p.roomLocked(c) {
 		p.takeLocked(c)
 		p.mu.Unlock()
 		p.signal()
 		return nil
 	}
-	in := make(chan struct{})
-	c.admitted = in
-	p.waiting = append(p.waiting, c)
+	if err := full(c); err != nil {
+		c.giveUpLocked(err)
+		p.mu.Unlock()
+		return c.err
+	}
+	in := c.admitted
 	p.mu.Unlock()
 	select {
 	case <-in:
@@ -40,7 +62,7 @@ func (p *Producer) admit(ctx context.Context, c *Confirmation) error {
 		if isDone(in) {
 			return nil
 		}
-		why := fmt.Errorf("%w: in flight are as many messages or bytes as the bound allows", p.why(ctx))
+		why := fmt.Errorf("%w: %w", p.why(ctx), errNoRoom)
 		p.withdraw(c, why)
 		<-c.done
 		return c.err
@@ -61,6 +83,14 @@ func (p *Producer) takeLocked(c *Confirmation) {
 	if c.admitted != nil {
 		close(c.admitted)
 	}
+}
+
+// nextIsSuspect reports whether what is to be sent next has to be sent alone.
+func (p *Producer) nextIsSuspect() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := p.queue.next()
+	return c != nil && c.suspect
 }
 
 // signal wakes the sequencer.
@@ -180,6 +210,16 @@ func (q *fifo) pop() *Confirmation {
 			return c
 		}
 		q.dead--
+	}
+	return nil
+}
+
+// next is the entry that pop would return, nil if there is none.
+func (q *fifo) next() *Confirmation {
+	for _, c := range q.list[q.head:] {
+		if !c.told {
+			return c
+		}
 	}
 	return nil
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 
+	"github.com/mqkit/mqkit/internal/relay"
 	"github.com/mqkit/mqkit/reconnect"
 )
 
@@ -23,9 +25,14 @@ type Producer struct {
 	cancel  context.CancelCauseFunc
 	ended   chan struct{} // closed when the sequencer has ended
 	forget  func()        // takes Close off the pool's list
+	unwatch func()        // ends failFast
 	closing sync.Once
 	work    chan struct{} // capacity 1: there is something to send
-	idle    chan struct{} // closed when Close has begun and nothing is in flight
+	largest atomic.Int64  // body that the broker takes, as it said of a larger one; 0 if it did not
+
+	observers *relay.Relay[any] // of Attempt and Outcome; nil without observers
+
+	idle chan struct{} // closed when Close has begun and nothing is in flight
 
 	// mu guards what follows. It is taken on the driver's reader goroutine, so
 	// it is held for no call that could wait.
@@ -35,6 +42,7 @@ type Producer struct {
 	inFlight int             // messages that hold a place in the bound
 	bytes    int
 	session  *session // the present one
+	away     error    // why nothing can be sent at the moment; only with FailFast
 	over     error    // why nothing is accepted any more
 	stopped  bool     // Close has begun
 }
@@ -59,6 +67,13 @@ func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 		idle:   make(chan struct{}),
 	}
 	p.frame.Store(defaultFrameMax)
+	if cfg.OnAttempt != nil || cfg.OnVerdict != nil {
+		p.observers = relay.New(p.cfg.observe)
+	}
+	p.unwatch = func() {}
+	if cfg.FailFast {
+		p.failFast()
+	}
 	p.forget = pool.OnClose(reconnect.Publishing, p.Close)
 	go p.run(ctx)
 	return p, nil
@@ -74,6 +89,10 @@ func (p *Producer) run(ctx context.Context) {
 		err = ErrClosed
 	}
 	p.finish(err)
+	p.unwatch()
+	if p.observed() {
+		p.observers.Close()
+	}
 }
 
 // Publish sends m and waits for its verdict. Nil means: the broker has
@@ -90,6 +109,11 @@ func (p *Producer) Publish(ctx context.Context, m Message) error {
 	if err != nil {
 		return err
 	}
+	return p.await(ctx, c)
+}
+
+// await waits for the verdict of c, which is given up when ctx ends.
+func (p *Producer) await(ctx context.Context, c *Confirmation) error {
 	select {
 	case <-c.done:
 		return c.err
@@ -110,10 +134,40 @@ func (p *Producer) Publish(ctx context.Context, m Message) error {
 // first, or m breaks a rule, the error is a *PublishError and there is no
 // Confirmation.
 func (p *Producer) PublishAsync(ctx context.Context, m Message) (*Confirmation, error) {
+	c, err := p.prepare(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.admit(ctx, c, p.enqueue); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// TryPublish is PublishAsync that never waits: when as many messages or bytes are in
+// flight as the bound allows, the error wraps ErrFull and ErrNotSent, and there is no
+// Confirmation.
+func (p *Producer) TryPublish(m Message) (*Confirmation, error) {
+	c, err := p.prepare(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.admit(context.Background(), c, turnAway); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// prepare makes a Confirmation of m, unless m breaks a rule.
+func (p *Producer) prepare(m Message) (*Confirmation, error) {
+	var began time.Time
+	if p.observed() {
+		began = time.Now()
+	}
 	if m.MessageID == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
-			return nil, p.reject(m, NotSent, fmt.Errorf("%w: make a message id: %w", ErrNotSent, err))
+			return nil, p.reject(m, NotSent, fmt.Errorf("%w: make a message id: %w", ErrNotSent, err), began)
 		}
 		m.MessageID = id.String()
 	}
@@ -121,10 +175,13 @@ func (p *Producer) PublishAsync(ctx context.Context, m Message) (*Confirmation, 
 	if err == nil && headerSize > int(p.frame.Load()) {
 		err = headerTooLarge(headerSize, int(p.frame.Load()))
 	}
-	if err != nil {
-		return nil, p.reject(m, Refused, err)
+	if err == nil {
+		err = p.checkSize(len(m.Body))
 	}
-	c := &Confirmation{
+	if err != nil {
+		return nil, p.reject(m, Refused, err, began)
+	}
+	return &Confirmation{
 		p:          p,
 		exchange:   m.Exchange,
 		routingKey: m.RoutingKey,
@@ -132,19 +189,18 @@ func (p *Producer) PublishAsync(ctx context.Context, m Message) (*Confirmation, 
 		pub:        m.publishing(headers),
 		headerSize: headerSize,
 		size:       len(m.Body) + headerSize,
+		began:      began,
 		done:       make(chan struct{}),
-	}
-	if err := p.admit(ctx, c); err != nil {
-		return nil, err
-	}
-	return c, nil
+	}, nil
 }
 
 // reject counts a message that never got a Confirmation.
-func (p *Producer) reject(m Message, v Verdict, err error) error {
+func (p *Producer) reject(m Message, v Verdict, err error, began time.Time) error {
 	p.stats.accepted.Add(1)
 	p.stats.count(v)
-	return &PublishError{MessageID: m.MessageID, Verdict: v, Err: err}
+	err = &PublishError{MessageID: m.MessageID, Verdict: v, Err: err}
+	p.outcome(Outcome{MessageID: m.MessageID, Exchange: m.Exchange, RoutingKey: m.RoutingKey, Bytes: len(m.Body), Verdict: v, Err: err}, began)
+	return err
 }
 
 // Flush waits until every message accepted before it has its verdict, whatever
@@ -211,6 +267,12 @@ func (p *Producer) Close(ctx context.Context) error {
 	}
 	p.cancel(ErrClosed)
 	<-p.ended
+	if p.observed() {
+		select {
+		case <-p.observers.Ended():
+		case <-ctx.Done():
+		}
+	}
 	return err
 }
 

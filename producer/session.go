@@ -77,6 +77,12 @@ func (s *session) send(ctx context.Context) error {
 		if err := s.clear(ctx); err != nil {
 			return err
 		}
+		if s.p.nextIsSuspect() {
+			if err := s.try(ctx); err != nil {
+				return err
+			}
+			continue
+		}
 		c := s.take()
 		if c == nil {
 			select {
@@ -89,12 +95,29 @@ func (s *session) send(ctx context.Context) error {
 		if err := s.publish(c); err != nil {
 			return err
 		}
-		if c.suspect {
-			if err := s.exonerate(ctx, c); err != nil {
-				return err
-			}
-		}
 	}
+}
+
+// try sends one of those that a channel or connection may have been closed for, and
+// waits until the broker has done with it. Of all producers on the connection one
+// does so at a time, or it could not be told whose message it was.
+func (s *session) try(ctx context.Context) error {
+	done, err := s.ch.Turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c := s.take()
+	if c == nil {
+		return nil // given up meanwhile
+	}
+	if err := s.publish(c); err != nil {
+		return err
+	}
+	if !c.suspect {
+		return nil // it was not the suspect any more
+	}
+	return s.exonerate(ctx, c)
 }
 
 // clear waits until the connection takes publishes: not blocked, and with room
@@ -136,6 +159,7 @@ func (s *session) take() *Confirmation {
 		}
 		c.deferred, c.returned, c.cleared = nil, nil, false
 		c.handing = true
+		c.attemptedLocked()
 		c.mark = s.ch.Accepted()
 		s.correlateLocked(c)
 		s.window.push(c)
@@ -223,7 +247,7 @@ func (s *session) end(cause error) error {
 	}
 	overdue := errors.Is(cause, errOverdue)
 	lost := s.window.entries()
-	exception := s.exception()
+	exception, certain := s.exception()
 	suspects := 0
 	for _, c := range lost {
 		if c != nil && !c.cleared {
@@ -236,8 +260,12 @@ func (s *session) end(cause error) error {
 			continue
 		}
 		if exception != nil && !c.cleared {
-			if suspects == 1 {
+			if c.suspect {
+				c.proofs++ // it was the only one
+			}
+			if certain && suspects == 1 || c.proofs >= proofs {
 				c.suspect = false
+				p.learn(exception)
 				c.tellLocked(Refused, &RefusedError{Reason: exception.Error(), Err: exception})
 				p.settleLocked(c)
 				s.progress = true
@@ -255,11 +283,19 @@ func (s *session) end(cause error) error {
 			p.settleLocked(c)
 			continue
 		}
+		if c.maybeStored && p.cfg.NoRepublish {
+			c.giveUpLocked(cause)
+			p.settleLocked(c)
+			continue
+		}
 		c.place = queued
 		again = append(again, c)
 	}
 	p.queue.unshift(again)
-	if exception != nil && suspects > 1 {
+	if final || s.ch.Err() != nil && !s.ch.Alone() {
+		p.largest.Store(0) // the next broker may take more
+	}
+	if exception != nil && certain && suspects > 1 {
 		cause = errors.Join(errSuspects, cause)
 		s.progress = true // next time they go one by one
 	}
@@ -269,17 +305,31 @@ func (s *session) end(cause error) error {
 	return cause
 }
 
-// exception is what the broker closed this channel for, if it was for a message:
-// the close names none.
-func (s *session) exception() *reconnect.BrokerError {
+// proofs is how often a message must have been the only one in flight when its
+// connection was closed for something that was said on it. Others use the connection
+// too, so once could be chance.
+const proofs = 2
+
+// exception is what this session was ended for, if that may have been a message: the
+// close names none. It is certain that it was one of this session when the
+// channel alone was closed.
+func (s *session) exception() (err error, certain bool) { //nolint:revive // the error is a finding, not a failure
+	err = s.ch.Err()
 	var told *reconnect.BrokerError
-	if !s.ch.Alone() || !errors.As(s.ch.Err(), &told) {
-		return nil
+	if errors.As(err, &told) {
+		err = told
 	}
-	switch told.Code {
-	case amqp.AccessRefused, amqp.NotFound, amqp.PreconditionFailed:
-		return told
+	switch {
+	case err == nil:
+		return nil, false
+	case !s.ch.Alone():
+		if reconnect.Inflicted(err) {
+			return err, false
+		}
+		return nil, false
+	case told != nil && (told.Code == amqp.AccessRefused || told.Code == amqp.NotFound || told.Code == amqp.PreconditionFailed):
+		return told, true
 	default:
-		return nil
+		return nil, false
 	}
 }

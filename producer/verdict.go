@@ -3,6 +3,7 @@ package producer
 import (
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Verdict is how a message ended. Every message has exactly one.
@@ -72,6 +73,10 @@ var (
 	// and no verdict was received: it may or may not be in a queue.
 	ErrUnconfirmed = errors.New("sent, but not confirmed")
 
+	// ErrFull is wrapped, with ErrNotSent, by TryPublish when the in-flight bound leaves
+	// no room.
+	ErrFull = fmt.Errorf("no room: %w", errNoRoom)
+
 	// ErrPending is what Confirmation.Err returns while there is no verdict.
 	ErrPending = errors.New("no verdict yet")
 
@@ -139,10 +144,14 @@ func (e *PublishError) Error() string {
 func (e *PublishError) Unwrap() error { return e.Err }
 
 // VerdictOf reads the verdict from an error of this package; nil is Confirmed,
-// an error that is not of this package Pending.
+// an error that is not of this package, and a *BatchError, Pending.
 func VerdictOf(err error) Verdict {
 	if err == nil {
 		return Confirmed
+	}
+	var batch *BatchError
+	if errors.As(err, &batch) {
+		return Pending // each has its own
 	}
 	var pe *PublishError
 	if errors.As(err, &pe) {
@@ -154,8 +163,13 @@ func VerdictOf(err error) Verdict {
 // SafeToRetry reports whether publishing the message of err again cannot make a
 // duplicate: it is certain that no queue has it. That is so of Returned, Refused
 // and NotSent, unless an earlier sending may have been stored. A nacked message
-// may be in one of several queues, an unknown one anywhere.
+// may be in one of several queues, an unknown one anywhere. Of a *BatchError it is true
+// if it is of each message that failed.
 func SafeToRetry(err error) bool {
+	var batch *BatchError
+	if errors.As(err, &batch) {
+		return !slices.ContainsFunc(batch.Failed, func(f BatchFailure) bool { return !SafeToRetry(f.Err) })
+	}
 	var pe *PublishError
 	if !errors.As(err, &pe) || pe.MaybeStored {
 		return false

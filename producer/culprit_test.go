@@ -1,0 +1,116 @@
+package producer_test
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/producer"
+)
+
+// hangsUp is a fault: the broker closes the connection for the message with that body.
+func hangsUp(body string) mqtest.Fault {
+	return mqtest.Fault{
+		Point: mqtest.Received, Method: "basic.publish", If: func(e *mqtest.Event) bool { return string(e.Body) == body },
+		Do: mqtest.CloseConnection(541, "INTERNAL_ERROR"),
+	}
+}
+
+// TestAMessageThatCostsTheConnectionIsRefused: it is found among its neighbours, and among
+// those of another producer on the same connection, and only it is refused.
+func TestAMessageThatCostsTheConnectionIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	other, err := producer.New(f.pool, producer.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	poison := f.broker.Inject(hangsUp("poison"))
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for _, body := range numbered(1, 50) {
+			if err := other.Publish(t.Context(), producer.Text("other "+body).ToQueue("q")); err != nil {
+				t.Errorf("a message of the other producer: %v", err)
+			}
+		}
+	})
+	cs := f.publish("1", "2", "poison", "3", "4")
+	var refused *producer.RefusedError
+	if err := f.verdict(cs[2], producer.Refused); !errors.As(err, &refused) || !strings.Contains(err.Error(), "INTERNAL_ERROR") || producer.SafeToRetry(err) {
+		t.Errorf("%v", err)
+	}
+	for _, i := range []int{0, 1, 3, 4} {
+		f.verdict(cs[i], producer.Confirmed)
+	}
+	wg.Wait()
+	// Once with its neighbours, and then alone for as long as it takes to be sure.
+	if n := poison.Hits(); n != 3 {
+		t.Errorf("it has cost %d connections, want 3", n)
+	}
+	stored := f.broker.Queue("q").Bodies()
+	for _, body := range append(numbered(1, 4), "other 1", "other 50") {
+		if !slices.Contains(stored, body) {
+			t.Errorf("%q is not stored", body)
+		}
+	}
+	if slices.Contains(stored, "poison") {
+		t.Error("it is stored")
+	}
+}
+
+// TestAConnectionThatIsClosedForSomethingElseCostsNoMessage: what was in flight alone may not
+// have been the reason.
+func TestAConnectionThatIsClosedForSomethingElseCostsNoMessage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	lost := f.broker.Inject(loses(1))
+	c := f.publish("innocent")[0]
+	f.struck(lost)
+	f.do(f.next("basic.publish"), mqtest.CloseConnection(541, "INTERNAL_ERROR"))
+	f.verdict(c, producer.Confirmed)
+	// And none that the broker was told to close for everybody's sake.
+	lost = f.broker.Inject(loses(1))
+	c = f.publish("second")[0]
+	f.struck(lost)
+	m := f.next("basic.publish")
+	for string(m.Body) != "second" {
+		m = f.next("basic.publish")
+	}
+	f.do(m, mqtest.CloseConnection(320, "CONNECTION_FORCED - test"))
+	f.verdict(c, producer.Confirmed)
+	f.stored("innocent", "innocent", "second", "second")
+}
+
+// TestWhatCostsTheConnectionIsRefusedHere: before anything of it is sent.
+func TestWhatCostsTheConnectionIsRefusedHere(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	for i, headers := range []amqp.Table{
+		{"ratio": math.NaN()},
+		{"ratio": math.Inf(1)},
+		{"ratio": float32(math.Inf(-1))},
+		{"deep": amqp.Table{"ratio": []any{1, math.NaN()}}},
+		{"flags": make([]any, 8193)},
+	} {
+		for range 2 {
+			m := producer.Text(fmt.Sprint(i)).ToQueue("q")
+			m.Headers = headers
+			err := f.Publish(t.Context(), m)
+			var refused *producer.RefusedError
+			if !errors.As(err, &refused) || refused.Field != "Headers" || !producer.SafeToRetry(err) {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+	}
+	f.verdict(f.publish("good")[0], producer.Confirmed)
+	if n := len(f.received("basic.publish")); n != 1 {
+		t.Errorf("%d messages were sent, want 1", n)
+	}
+}
