@@ -23,6 +23,9 @@ const (
 	defaultPrefetch      = 100
 	defaultFlushInterval = 2 * time.Millisecond
 
+	// defaultHandlerTimeout is half of what RabbitMQ gives a consumer for an ack.
+	defaultHandlerTimeout = 15 * time.Minute
+
 	// defaultDrainTimeout leaves time within the 30 s that Kubernetes gives a
 	// process to end.
 	defaultDrainTimeout = 25 * time.Second
@@ -70,6 +73,13 @@ type Config struct {
 	// Defaults to 0.
 	Priority int
 
+	// Offset is where consuming a stream begins: see OffsetFirst and its like. After a lost
+	// session it goes on behind what was done. A stream is read without being emptied, and
+	// its deliveries can only be acked: a handler that fails is called again
+	// with the same delivery, after the pause. Defaults to the broker's: what is
+	// published from now on.
+	Offset Offset
+
 	// Arguments are passed to basic.consume as they are. Defaults to none.
 	Arguments amqp.Table
 
@@ -81,9 +91,23 @@ type Config struct {
 	// one ack covers them. Defaults to 2ms.
 	FlushInterval time.Duration
 
+	// HandlerTimeout is how long a handler may take: then its ctx ends, with the cause
+	// ErrHandlerTimeout. One that does not heed its ctx holds only its worker; Status
+	// shows it. It should be shorter than the time in which the broker wants an
+	// ack, 30 minutes as RabbitMQ is installed. Defaults to 15m; negative means no limit.
+	HandlerTimeout time.Duration
+
 	// DrainTimeout bounds how long handlers may run on when Run's ctx has
 	// ended. Defaults to 25s.
 	DrainTimeout time.Duration
+
+	// OnDelivery is called with every delivery that comes, and OnSettlement with what
+	// became of each, in the order in which that happens, from one goroutine of Run that
+	// holds no lock. While one blocks, those after it wait in memory, and so
+	// does the end of Run; nothing else does. For what belongs around a handler, such as
+	// a span or a timer, a func(Handler) Handler is the better place.
+	OnDelivery   func(Receipt)
+	OnSettlement func(Settlement)
 
 	// Logger gets subscriptions at Info, handlers' failures and lost
 	// subscriptions at Warn, panics with their stack at Error. Defaults to the
@@ -114,6 +138,9 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	if err := cfg.Arguments.Validate(); err != nil {
 		fault("Arguments: %w: use int64 or a string", err)
 	}
+	if _, twice := cfg.Arguments["x-stream-offset"]; twice && !cfg.Offset.isZero() {
+		fault("Arguments has x-stream-offset, and Offset is set: use one")
+	}
 	cfg.Arguments = maps.Clone(cfg.Arguments)
 	for k, v := range cfg.Arguments {
 		if i, ok := v.(int); ok {
@@ -126,7 +153,12 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = defaultWorkers
 	}
+	if cfg.HandlerTimeout == 0 {
+		cfg.HandlerTimeout = defaultHandlerTimeout
+	}
 	switch {
+	case cfg.Prefetch == Unlimited && !cfg.Offset.isZero():
+		fault("Prefetch is Unlimited: RabbitMQ wants a bound for a stream")
 	case cfg.Prefetch == 0:
 		cfg.Prefetch = max(defaultPrefetch, cfg.Workers)
 	case cfg.Prefetch < Unlimited:

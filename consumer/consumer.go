@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/internal/relay"
 	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
@@ -21,6 +22,8 @@ import (
 type Consumer struct {
 	pool *reconnect.Pool
 	cfg  Config
+
+	stats stats
 
 	mu  sync.Mutex // guards run
 	run *run       // the present or last Run
@@ -52,11 +55,15 @@ type run struct {
 	workers sync.WaitGroup
 	lingers sync.WaitGroup
 	ended   chan struct{}
+	result  error // of Run, once ended is closed
 
 	deadLetters bool
-	drainBound  atomic.Int64 // nanoseconds; 0 = Config.DrainTimeout
-	active      atomic.Int64 // handlers that run
-	trouble     atomic.Bool  // inARow is not 0
+	stream      bool
+	observers   *relay.Relay[any] // of Receipt and Settlement; nil without observers
+	drainBound  atomic.Int64      // nanoseconds; 0 = Config.DrainTimeout
+	active      atomic.Int64      // handlers that run
+	overdue     atomic.Int64      // of these, the ones that do not heed HandlerTimeout
+	trouble     atomic.Bool       // inARow is not 0
 
 	mu          sync.Mutex // guards what follows
 	running     bool
@@ -69,6 +76,8 @@ type run struct {
 	inARow      int
 	settled     [release + 1]uint64
 	releasedAt  int // given back at a drain's deadline
+	careful     int // deliveries that are to be settled before more than one is asked for, see beCareful
+	offset      Offset
 }
 
 // Run consumes until ctx ends, calling h for each delivery from Config.Workers
@@ -81,7 +90,7 @@ type run struct {
 // has begun go back to the queue, running handlers have Config.DrainTimeout to
 // finish, their verdicts are written. Then it returns nil, or a *DrainError if
 // some did not finish.
-func (c *Consumer) Run(ctx context.Context, h Handler) error {
+func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	if h == nil {
 		return errors.New("consumer: Run needs a handler")
 	}
@@ -91,6 +100,8 @@ func (c *Consumer) Run(ctx context.Context, h Handler) error {
 		c: c, cfg: c.cfg, ctx: ctx, handler: h,
 		ended:       make(chan struct{}),
 		deadLetters: c.deadLetters(),
+		stream:      c.isStream(),
+		offset:      c.cfg.Offset,
 		running:     true,
 		since:       time.Now(),
 		cause:       errors.New("the broker has not answered the subscription yet"),
@@ -111,15 +122,29 @@ func (c *Consumer) Run(ctx context.Context, h Handler) error {
 		cancel(reconnect.ErrClosed)
 		select {
 		case <-r.ended:
+			var left *DrainError
+			if errors.As(r.result, &left) {
+				return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, left)
+			}
 			return nil
 		case <-closing.Done():
 			return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, context.Cause(closing))
 		}
 	})
 	defer forget()
-	defer close(r.ended)
+	defer func() {
+		r.result = err
+		close(r.ended)
+	}()
+	if c.cfg.OnDelivery != nil || c.cfg.OnSettlement != nil {
+		r.observers = relay.New(r.cfg.observe)
+		defer func() {
+			r.observers.Close()
+			<-r.observers.Ended()
+		}()
+	}
 	r.startWorkers()
-	err := c.pool.Run(ctx, reconnect.Consuming, r.serve, r.sessionEnded)
+	err = c.pool.Run(ctx, reconnect.Consuming, r.serve, r.sessionEnded)
 	asked := ctx.Err() != nil
 	cancel(err)
 	r.lingers.Wait()
@@ -204,6 +229,8 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 				s.take(&raw)
 				continue
 			}
+		case <-s.restored:
+			return r.leave(s, errRestored)
 		case <-ctx.Done():
 		}
 		break
@@ -211,7 +238,7 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 	select {
 	case _, ok := <-cancels:
 		if ok { // else the driver has closed it with the channel
-			return r.cancelled(s)
+			return r.leave(s, reconnect.Missing(s.queue, errCancelled))
 		}
 	default:
 	}
@@ -233,9 +260,9 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 	return context.Cause(r.ctx)
 }
 
-// cancelled leaves the channel to the handlers that still run on it.
-func (r *run) cancelled(s *session) error {
-	r.unsubscribed(s, errCancelled)
+// leave leaves the channel to the handlers that still run on it.
+func (r *run) leave(s *session, cause error) error {
+	r.unsubscribed(s, cause)
 	s.mu.Lock()
 	s.noMultiple = true // overdue tags may be void
 	s.mu.Unlock()
@@ -243,18 +270,23 @@ func (r *run) cancelled(s *session) error {
 	s.setCancelled()
 	s.ch.Keep()
 	r.lingers.Go(s.linger)
-	return reconnect.Missing(s.queue, errCancelled)
+	return cause
 }
 
 // take hands a delivery to the workers.
 func (s *session) take(raw *amqp.Delivery) {
-	s.run.dispatch(s.receive(raw))
+	if d := s.receive(raw); d != nil {
+		s.run.dispatch(d)
+	}
 }
 
 // subscribe sets the session up: prefetch, what it owns, consume.
 func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan string, error) {
 	cfg := &s.run.cfg
 	prefetch := max(cfg.Prefetch, 0) // AMQP's 0 is unlimited
+	if s.careful {
+		prefetch = 1
+	}
 	err := s.ch.Call(ctx, "set prefetch", func(raw *amqp.Channel) error { return raw.Qos(prefetch, 0, false) })
 	if err != nil {
 		return nil, nil, err
@@ -277,6 +309,9 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	}
 	if cfg.Priority != 0 {
 		args["x-priority"] = int64(cfg.Priority)
+	}
+	if o := s.run.startAt(); !o.isZero() {
+		args["x-stream-offset"] = o.value
 	}
 	s.tag = "mqkit-" + uuid.NewString() // never one twice on a channel: the broker closes the connection
 	cancels := s.ch.Raw().NotifyCancel(make(chan string, 1))

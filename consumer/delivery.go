@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"fmt"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -54,7 +55,10 @@ type Delivery struct {
 	ConsumerTag string
 
 	session *session
-	later   bool // its handler has returned Later; guarded by session.mu
+	at      time.Time // when it came, if anybody observes
+	later   bool      // its handler has returned Later; guarded by session.mu
+	failure error     // of its handler; guarded by session.mu
+	told    bool      // what became of it was told; guarded by session.mu
 }
 
 func newDelivery(s *session, raw *amqp.Delivery) *Delivery {
@@ -143,9 +147,20 @@ func (d *Delivery) Requeue() error { return d.settle(requeue) }
 // towards a quorum queue's delivery limit.
 func (d *Delivery) Release() error { return d.settle(release) }
 
+// isSettled reports whether it needs no verdict any more.
+func (d *Delivery) isSettled() bool {
+	s := d.session
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over || s.ledger.settled(d.Tag)
+}
+
 func (d *Delivery) settle(v verdict) error {
 	if d.session == nil { // made by a test of a handler
 		return ErrStale
+	}
+	if d.session.run.stream && v != ack {
+		return fmt.Errorf("%s: %w", v, ErrStream)
 	}
 	return d.session.settle(d, v)
 }

@@ -120,7 +120,8 @@ func (s *session) setDraining() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draining = true
-	s.givesBack = major > 4 || major == 4 && minor >= 3
+	close(s.drains)
+	s.givesBack = s.run.stream || major > 4 || major == 4 && minor >= 3
 	for d := range s.paused {
 		_ = s.settleLocked(d, release)
 	}
@@ -157,7 +158,7 @@ func (s *session) giveBack(ctx context.Context, laters time.Duration) {
 func (s *session) releaseWaiting(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.givesBack {
+	if !s.givesBack || s.run.stream {
 		return
 	}
 	for _, d := range s.byTagLocked() {
@@ -198,6 +199,9 @@ func (s *session) setCancelled() {
 func (s *session) finishSettling() int {
 	s.mu.Lock()
 	running := s.ledger.open - len(s.queued)
+	if s.run.stream {
+		running = 0 // nothing is given back
+	}
 	s.ending = true
 	clear(s.queued)
 	s.mu.Unlock()

@@ -17,7 +17,8 @@ import (
 //
 // ctx carries the values of Run's ctx. It ends when the delivery's session is
 // over (its cause wraps ErrStale: the work can no longer be acked and will be
-// given out again) and at a drain's deadline, not when Run's ctx ends.
+// given out again), after Config.HandlerTimeout, and at a drain's deadline, not when Run's
+// ctx ends.
 type Handler func(ctx context.Context, d *Delivery) error
 
 var (
@@ -28,6 +29,10 @@ var (
 	// ErrSettled is returned when a delivery is settled a second time. Nothing was
 	// sent.
 	ErrSettled = errors.New("the delivery is settled already")
+
+	// ErrHandlerTimeout is the cause with which a handler's ctx ends after
+	// Config.HandlerTimeout.
+	ErrHandlerTimeout = errors.New("the handler took longer than Config.HandlerTimeout")
 
 	// Later is returned by a handler that settles the delivery afterwards, by Ack,
 	// Reject, Requeue or Release, from whatever goroutine: for what finishes

@@ -4,6 +4,7 @@ package consumer
 // without a gap, because a session's channel has one subscription and no get.
 // It is a plain value; session.mu guards it.
 type ledger struct {
+	last    uint64 // tag of the newest delivery
 	base    uint64 // tag of entries[0]
 	entries []entry
 	singles []write // verdicts other than ack that are not written yet
@@ -24,13 +25,19 @@ type write struct {
 	covers   int // deliveries settled by it
 }
 
-// add notes a delivery.
-func (l *ledger) add(tag uint64) {
+// add notes a delivery, and reports false if it is not the next one: what an ack for
+// several would cover is not known then.
+func (l *ledger) add(tag uint64) bool {
+	if tag != l.last+1 {
+		return false
+	}
+	l.last = tag
 	if len(l.entries) == 0 {
 		l.base = tag
 	}
 	l.entries = append(l.entries, entry{})
 	l.open++
+	return true
 }
 
 // settle notes a verdict and reports whether it is the first.

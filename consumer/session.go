@@ -28,6 +28,9 @@ type session struct {
 	handlers context.Context
 	abort    context.CancelCauseFunc
 
+	careful     bool          // it asks for one delivery at a time
+	restored    chan struct{} // closed when that has gone well for long enough
+	drains      chan struct{} // closed when a drain begins
 	wake        chan struct{} // capacity 1: the settler is to look
 	settlerDone chan struct{}
 
@@ -36,6 +39,7 @@ type session struct {
 
 	mu         sync.Mutex // guards what follows; held for no call and no write
 	ledger     ledger
+	progress   progress                  // of a stream
 	paused     map[*Delivery]*time.Timer // failed, released when the timer fires
 	queued     map[*Delivery]struct{}    // no handler has begun
 	handling   int                       // handlers that run, and deliveries that are settled later
@@ -56,6 +60,9 @@ func newSession(r *run, ch *reconnect.Channel) *session {
 		run:         r,
 		ch:          ch,
 		since:       time.Now(),
+		careful:     r.isCareful(),
+		restored:    make(chan struct{}),
+		drains:      make(chan struct{}),
 		wake:        make(chan struct{}, 1),
 		settlerDone: make(chan struct{}),
 		paused:      map[*Delivery]*time.Timer{},
@@ -65,12 +72,20 @@ func newSession(r *run, ch *reconnect.Channel) *session {
 	return s
 }
 
-// receive notes a delivery that no handler has begun.
+// receive notes a delivery that no handler has begun. It is nil if deliveries came that
+// cannot have been sent like this: a session whose books do not hold is given up.
 func (s *session) receive(raw *amqp.Delivery) *Delivery {
 	d := newDelivery(s, raw)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.ledger.add(d.Tag)
+	if !s.ledger.add(d.Tag) {
+		s.ch.Drop(fmt.Errorf("delivery %d came behind delivery %d: one is missing, or came twice", d.Tag, s.ledger.last))
+		return nil
+	}
+	s.run.received(d)
+	if s.run.stream {
+		s.progress.add(d.Tag, d)
+	}
 	s.queued[d] = struct{}{}
 	return d
 }
@@ -94,8 +109,11 @@ func (s *session) finish(d *Delivery, v verdict) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.handling--
-	if v != undecided {
+	switch {
+	case v != undecided:
 		_ = s.settleLocked(d, v)
+	case s.over || !s.ledger.settled(d.Tag):
+		s.run.tellSettledLocked(d, stale)
 	}
 	s.noticeLocked()
 }
@@ -129,6 +147,28 @@ func (s *session) pause(d *Delivery, wait time.Duration) {
 	s.noticeLocked()
 }
 
+// fail notes what d's handler failed with, for those who observe.
+func (s *session) fail(d *Delivery, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d.failure = err
+}
+
+// hold waits before the handler of a stream is called again, and reports whether it is
+// to be: the session is not over, and not draining.
+func (s *session) hold(wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.handlers.Done():
+	case <-s.ch.Done():
+	case <-s.drains:
+	}
+	return false
+}
+
 // settle takes a verdict; the settler writes it.
 func (s *session) settle(d *Delivery, v verdict) error {
 	s.mu.Lock()
@@ -142,6 +182,8 @@ func (s *session) settle(d *Delivery, v verdict) error {
 
 func (s *session) settleLocked(d *Delivery, v verdict) error {
 	if s.over {
+		s.run.c.stats.stale.Add(1)
+		s.run.tellSettledLocked(d, stale)
 		return fmt.Errorf("%s: %w", v, ErrStale)
 	}
 	if s.ledger.pending() == 0 {
@@ -150,7 +192,11 @@ func (s *session) settleLocked(d *Delivery, v verdict) error {
 	if !s.ledger.settle(d.Tag, v) {
 		return fmt.Errorf("%s: %w", v, ErrSettled)
 	}
+	s.run.tellSettledLocked(d, v.String())
 	delete(s.queued, d)
+	if s.run.stream {
+		s.progress.advance(&s.ledger)
+	}
 	if d.later {
 		d.later = false
 		s.laters--
@@ -221,7 +267,7 @@ func (s *session) settler() {
 			}
 		}
 		ending := s.ending
-		if ending {
+		if ending && !s.run.stream {
 			ws = s.ledger.releaseRest(ws)
 		}
 		s.mu.Unlock()
@@ -277,6 +323,10 @@ func (s *session) write(ws []write) error {
 			return err
 		}
 		s.run.count(w)
+		if s.careful && s.run.wentWell(w.covers) {
+			s.careful = false // the settler's alone by now
+			close(s.restored)
+		}
 	}
 	return nil
 }
@@ -286,9 +336,15 @@ func (s *session) write(ws []write) error {
 func (s *session) end(cause error) {
 	s.mu.Lock()
 	s.over = true
+	s.progress.advance(&s.ledger)
+	progress := s.progress
+	for d := range s.queued {
+		s.run.tellSettledLocked(d, stale)
+	}
 	clear(s.queued)
 	for d, t := range s.paused {
 		t.Stop()
+		s.run.tellSettledLocked(d, stale)
 		delete(s.paused, d)
 	}
 	if s.quiet != nil {
@@ -296,6 +352,7 @@ func (s *session) end(cause error) {
 		s.quiet = nil
 	}
 	s.mu.Unlock()
+	s.run.goOnAt(progress, cause)
 	s.abort(fmt.Errorf("%w: %w", ErrStale, cause))
 	for _, l := range s.run.lanes {
 		l.forget(s) // a worker that is stuck must not keep them

@@ -25,6 +25,7 @@ type Status struct {
 	Since time.Time
 
 	Handling int // handlers that run, and deliveries that are settled Later
+	Overdue  int // of those, handlers that run longer than Config.HandlerTimeout
 	Waiting  int // deliveries that no handler has begun
 	Paused   int // failed deliveries that wait to be given back
 
@@ -71,6 +72,7 @@ func (r *run) status() Status {
 		Failures:    r.failures,
 		LastFailure: r.lastFailure,
 		Handling:    int(r.active.Load()),
+		Overdue:     int(max(r.overdue.Load(), 0)),
 	}
 	s := r.session
 	if s == nil {
@@ -100,6 +102,7 @@ func (r *run) subscribed(s *session) {
 	r.mu.Lock()
 	r.session, r.cause, r.since = s, nil, time.Now()
 	r.sessions++
+	r.c.stats.sessions.Add(1)
 	r.mu.Unlock()
 	r.cfg.Logger.Info("subscribed", "queue", s.queue, "address", s.ch.Address())
 }
@@ -114,6 +117,7 @@ func (r *run) unsubscribed(s *session, cause error) {
 
 // sessionEnded is told by pool.Run of each session that is followed by another.
 func (r *run) sessionEnded(err error) {
+	r.beCareful(err)
 	r.mu.Lock()
 	if r.session != nil || r.cause == nil {
 		r.since = time.Now()
@@ -133,6 +137,7 @@ func (r *run) count(w write) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.settled[w.verdict] += uint64(w.covers)
+	r.c.stats.settled[w.verdict].Add(uint64(w.covers))
 }
 
 func (r *run) succeeded() {
@@ -149,6 +154,7 @@ func (r *run) failed(err error) time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.failures++
+	r.c.stats.failures.Add(1)
 	r.lastFailure = err
 	r.inARow++
 	r.trouble.Store(true)

@@ -135,6 +135,13 @@ var errGoexit = errors.New("the handler ended its goroutine")
 
 // handle runs the handler and settles d by what it returns.
 func (r *run) handle(d *Delivery) {
+	for r.attempt(d) {
+	}
+}
+
+// attempt runs the handler once, and reports whether it is to be run again for the same
+// delivery, as it is for a stream's.
+func (r *run) attempt(d *Delivery) (again bool) {
 	err := errGoexit
 	panicked := false
 	var stack []byte
@@ -145,48 +152,86 @@ func (r *run) handle(d *Delivery) {
 			panicked, stack = true, debug.Stack()
 			err = fmt.Errorf("panic: %v", p)
 		}
-		r.settle(d, err, panicked, stack)
+		again = r.settle(d, err, panicked, stack)
 	}()
-	err = r.handler(d.session.handlers, d)
+	ctx, done := r.limited(d)
+	defer done()
+	err = r.handler(ctx, d)
+	return
 }
 
-func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) {
+// limited is the ctx of d's handler. done has to be called when that has returned.
+func (r *run) limited(d *Delivery) (ctx context.Context, done func()) {
+	if r.cfg.HandlerTimeout < 0 {
+		return d.session.handlers, func() {}
+	}
+	ctx, cancel := context.WithTimeoutCause(d.session.handlers, r.cfg.HandlerTimeout, ErrHandlerTimeout)
+	late := func() bool { return errors.Is(context.Cause(ctx), ErrHandlerTimeout) }
+	forget := context.AfterFunc(ctx, func() {
+		if late() {
+			r.overdue.Add(1)
+			r.cfg.Logger.Warn("handler takes too long", "queue", d.Queue, "message", d.MessageID, "limit", r.cfg.HandlerTimeout)
+		}
+	})
+	return ctx, func() {
+		if !forget() && late() {
+			r.overdue.Add(-1)
+		}
+		cancel()
+	}
+}
+
+// settle does what the handler's outcome asks for, and reports whether that is to call it
+// again.
+func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) (again bool) {
 	s := d.session
 	if err == nil {
 		r.succeeded()
 		s.finish(d, ack)
-		return
+		return false
 	}
 	if errors.Is(err, Later) {
 		r.succeeded()
 		s.later(d)
-		return
+		return false
 	}
+	s.fail(d, err)
 	var chosen *decision
 	if !panicked && errors.As(err, &chosen) {
-		r.cfg.Logger.Debug("delivery settled by its handler", "verdict", chosen.verdict.String(), "message", d.MessageID, "reason", err)
-		s.finish(d, chosen.verdict)
-		return
+		if !r.stream {
+			r.cfg.Logger.Debug("delivery settled by its handler", "verdict", chosen.verdict.String(), "message", d.MessageID, "reason", err)
+			s.finish(d, chosen.verdict)
+			return false
+		}
+		err = fmt.Errorf("%w: %w", err, ErrStream)
 	}
 	if s.handlers.Err() != nil {
 		// It was told that it works for nothing: no failure of the handler.
 		r.cfg.Logger.Debug("handler stopped", "queue", d.Queue, "message", d.MessageID, "error", err, "cause", context.Cause(s.handlers))
 		s.finish(d, undecided)
-		return
+		return false
 	}
 	wait := r.failed(err)
 	attrs := []any{"queue", d.Queue, "message", d.MessageID, "error", err}
 	if panicked {
+		r.c.stats.panics.Add(1)
 		attrs = append(attrs, "stack", string(stack))
 		r.cfg.Logger.Error("handler panicked", attrs...)
 	} else {
 		r.cfg.Logger.Warn("handler failed", attrs...)
 	}
-	if errors.Is(err, ErrUndecodable) && r.deadLetters {
+	switch {
+	case r.stream:
+		if s.hold(wait) {
+			return true
+		}
+		s.finish(d, undecided)
+	case errors.Is(err, ErrUndecodable) && r.deadLetters:
 		s.finish(d, reject)
-		return
+	default:
+		s.pause(d, wait)
 	}
-	s.pause(d, wait)
+	return false
 }
 
 // pauseAfter is how long what failed is held back after n failures in a row.

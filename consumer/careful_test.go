@@ -1,0 +1,86 @@
+package consumer_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// TestAMessageThatCannotBeReadCostsNoOther: each time that it ends the connection, the
+// broker counts a failed delivery for all that was given out. At the limit it goes,
+// and nothing goes with it.
+func TestAMessageThatCannotBeReadCostsNoOther(t *testing.T) {
+	t.Parallel()
+	const limit = 5
+	var mu sync.Mutex
+	handled, most := map[string]int{}, 0
+	f := newFixture(t, consumer.Config{Prefetch: 20, Workers: 4}, func(_ context.Context, d *consumer.Delivery) error {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[string(d.Body)]++
+		most = max(most, d.Attempt()-1)
+		return nil
+	}, queues(topology.Queue{Name: "q", DeliveryLimit: limit, DeadLetterQueue: "dead"}, topology.Queue{Name: "dead"}))
+	poison := f.broker.Inject(mqtest.Fault{
+		Point: mqtest.Sending, Method: "basic.deliver", If: func(e *mqtest.Event) bool { return string(e.Body) == "poison" },
+		Do: mqtest.BadFrameEnd(),
+	})
+	f.enqueue("poison")
+	for i := range 50 {
+		f.enqueue(fmt.Sprint(i))
+	}
+	f.until("all others are handled", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(handled) == 50
+	})
+	f.until("it is dead-lettered", func() bool { return f.broker.Queue("dead").Len() == 1 })
+	if n := poison.Hits(); n != limit+1 {
+		t.Errorf("it ended %d connections, want %d", n, limit+1)
+	}
+	if most > 1 {
+		t.Errorf("a good message was counted as failed %d times", most)
+	}
+	f.until("the prefetch is as it was", func() bool {
+		qos := f.received.of("basic.qos")
+		return fmt.Sprint(qos[len(qos)-1].Field("prefetch-count")) == "20"
+	})
+	if got := f.broker.Queue("dead").Bodies(); got[0] != "poison" {
+		t.Errorf("dead-lettered is %q", got)
+	}
+}
+
+// TestDeliveriesThatDoNotAddUpEndTheSession: an ack for several would cover what no
+// handler has seen.
+func TestDeliveriesThatDoNotAddUpEndTheSession(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]mqtest.Action{"one is missing": mqtest.Drop(), "one comes twice": mqtest.Twice()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			handled := map[string]bool{}
+			f := newFixture(t, consumer.Config{}, func(_ context.Context, d *consumer.Delivery) error {
+				mu.Lock()
+				defer mu.Unlock()
+				handled[string(d.Body)] = true
+				return nil
+			})
+			wrong := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.deliver", Skip: 1, Count: 1, Do: do})
+			f.enqueue("0", "1", "2", "3")
+			f.until("all are handled", func() bool {
+				mu.Lock()
+				defer mu.Unlock()
+				return len(handled) == 4
+			})
+			f.until("all are acked", func() bool { return f.queue.Len() == 0 })
+			if wrong.Hits() != 1 || f.Stats().Sessions != 2 {
+				t.Errorf("%d faults, %+v", wrong.Hits(), f.Stats())
+			}
+		})
+	}
+}

@@ -1,0 +1,170 @@
+package consumer_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// loops is a consumer whose messages a test loops over.
+func loops(t *testing.T, cfg consumer.Config, bodies ...string) (*consumer.Consumer, *mqtest.Queue) {
+	t.Helper()
+	b := mqtest.New(t)
+	pool, err := reconnect.Open(t.Context(), reconnect.Config{
+		URLs: []string{b.URL()}, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.CloseNow)
+	cfg.Queue = cmp.Or(cfg.Queue, "q")
+	c, err := consumer.New(pool, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := b.Queue("q")
+	for _, body := range bodies {
+		q.Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	return c, q
+}
+
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// left are the bodies in the queue, none of which may be with anybody or have failed.
+func left(t *testing.T, q *mqtest.Queue) (bodies []string) {
+	t.Helper()
+	for _, m := range q.Messages() {
+		if m.Unacked || m.DeliveryCount != 0 {
+			t.Errorf("%q is unacked=%v, and failed %d times", m.Body, m.Unacked, m.DeliveryCount)
+		}
+		bodies = append(bodies, string(m.Body))
+	}
+	slices.Sort(bodies)
+	return bodies
+}
+
+func TestBreakingOutOfMessagesReleasesThePresentOne(t *testing.T) {
+	t.Parallel()
+	c, q := loops(t, consumer.Config{Workers: 4}, numbered(1, 6)...)
+	var seen []string
+	for d, err := range c.Messages(bounded(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen = append(seen, string(d.Body))
+		if len(seen) == 3 {
+			break
+		}
+		if err := d.Ack(); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(seen) != 3 {
+		t.Fatalf("the loop had %v", seen)
+	}
+	want := slices.DeleteFunc(numbered(1, 6), func(s string) bool { return slices.Contains(seen[:2], s) })
+	if got := left(t, q); !slices.Equal(got, want) {
+		t.Errorf("the queue has %v, want %v", got, want)
+	}
+	if s := c.Stats(); s.Acked != 2 || s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestBreakingOutOfMessagesKeepsWhatIsSettled(t *testing.T) {
+	t.Parallel()
+	c, q := loops(t, consumer.Config{}, "1", "2")
+	for d, err := range c.Messages(bounded(t)) {
+		if err != nil || d.Ack() != nil {
+			t.Fatal(err)
+		}
+		break
+	}
+	if got := left(t, q); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("the queue has %v", got)
+	}
+}
+
+// TestAPanicInALoopOverMessagesReleasesThePresentOne: and the consumer is drained before
+// it goes on.
+func TestAPanicInALoopOverMessagesReleasesThePresentOne(t *testing.T) {
+	t.Parallel()
+	c, q := loops(t, consumer.Config{}, "1", "2")
+	func() {
+		defer func() {
+			if recover() != "at 1" {
+				t.Error("the panic is lost")
+			}
+		}()
+		for d := range c.Messages(bounded(t)) {
+			panic("at " + string(d.Body))
+		}
+	}()
+	if got := left(t, q); !slices.Equal(got, []string{"1", "2"}) {
+		t.Errorf("the queue has %v", got)
+	}
+	if s := c.Status(); s.Subscribed || s.Handling != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestALoopThatDoesNotSettleGetsItAgain: it counts as failed, and comes after a pause.
+func TestALoopThatDoesNotSettleGetsItAgain(t *testing.T) {
+	t.Parallel()
+	c, _ := loops(t, consumer.Config{Prefetch: 1}, "1")
+	ctx, stop := context.WithCancel(bounded(t))
+	defer stop()
+	times := 0
+	began := time.Now()
+	for d, err := range c.Messages(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if times++; times == 2 {
+			if took := time.Since(began); took < 100*time.Millisecond {
+				t.Errorf("it came again after %v", took)
+			}
+			_ = d.Ack()
+			stop() // ends the loop, without an error
+		}
+	}
+	if s := c.Stats(); times != 2 || s.Acked != 1 || s.Released != 1 || s.Failures != 1 {
+		t.Errorf("%d times, %+v", times, s)
+	}
+}
+
+func TestALoopOverMessagesEndsWithTheErrorOfRun(t *testing.T) {
+	t.Parallel()
+	c, _ := loops(t, consumer.Config{Queue: "missing"})
+	n := 0
+	for d, err := range c.Messages(bounded(t)) {
+		n++
+		if d != nil || !reconnect.IsFatal(err) {
+			t.Errorf("%v, %v", d, err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("the loop ran %d times", n)
+	}
+}
+
+func numbered(from, to int) (list []string) {
+	for i := from; i <= to; i++ {
+		list = append(list, fmt.Sprint(i))
+	}
+	return list
+}

@@ -1,0 +1,127 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// ErrStream is returned by Reject, Requeue and Release of a delivery from a stream:
+// nothing can be put back into a stream, or taken out of it. The broker would ignore it
+// in silence, and in the end send no more.
+var ErrStream = errors.New("the queue is a stream: its messages can only be acked")
+
+// Offset is where consuming a stream begins. The zero value is no offset.
+type Offset struct {
+	value any // as x-stream-offset takes it
+	text  string
+}
+
+// The fixed offsets. A stream is stored in chunks, and what is given out begins with a
+// chunk: a few messages before the one that was asked for may come first, but for
+// OffsetNumber.
+var (
+	OffsetFirst = Offset{"first", "first"} // the oldest message that the stream still has
+	OffsetLast  = Offset{"last", "last"}   // the last chunk
+	OffsetNext  = Offset{"next", "next"}   // what is published from now on
+)
+
+// OffsetNumber begins with the message of that number, or with the oldest one after it.
+func OffsetNumber(n uint64) Offset { return Offset{int64(n), strconv.FormatUint(n, 10)} } //nolint:gosec // AMQP's longest integer is signed
+
+// OffsetTime begins with the chunk that holds what was published at t.
+func OffsetTime(t time.Time) Offset { return Offset{t, t.Format(time.RFC3339)} }
+
+// OffsetInterval begins with the chunk that holds what was published so long ago.
+func OffsetInterval(ago time.Duration) Offset {
+	seconds := int64((ago + time.Second - 1) / time.Second)
+	return Offset{fmt.Sprintf("%ds", seconds), ago.String() + " ago"}
+}
+
+func (o Offset) String() string {
+	if o.value == nil {
+		return "none"
+	}
+	return o.text
+}
+
+func (o Offset) isZero() bool { return o.value == nil }
+
+// isStream reports whether the queue is known to be a stream.
+func (c *Consumer) isStream() bool {
+	if !c.cfg.Offset.isZero() {
+		return true
+	}
+	q, ok := c.pool.Topology().Queue(c.cfg.Queue)
+	return ok && q.Type == topology.Stream
+}
+
+// startAt is where the next session begins.
+func (r *run) startAt() Offset {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.offset
+}
+
+// goOnAt takes in how far a session has come that ended for cause. A stream that is gone
+// will be another one, if it comes back, and all that is in it is new.
+func (r *run) goOnAt(p progress, cause error) {
+	if !r.stream {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var told *reconnect.BrokerError
+	switch {
+	case errors.As(cause, &told) && told.Code == amqp.NotFound:
+		r.offset = OffsetFirst
+	case p.known:
+		r.offset = OffsetNumber(p.next)
+	}
+}
+
+// StreamOffset is the number of a message in its stream; ok is false if it does not come
+// from one.
+func (d *Delivery) StreamOffset() (n uint64, ok bool) {
+	v, ok := d.Headers[streamOffset].(int64)
+	return uint64(v), ok //nolint:gosec // a stream counts from 0
+}
+
+// streamOffset is the header in which a stream's deliveries carry their number.
+const streamOffset = "x-stream-offset"
+
+// progress is how far a session has come with a stream: the next one begins where this
+// one's work was not done yet. The session's mutex guards it.
+type progress struct {
+	known   bool
+	next    uint64   // offset behind all that is done without a gap
+	base    uint64   // tag of offsets[0]
+	offsets []uint64 // of what came and is not behind next
+}
+
+// add notes a delivery.
+func (p *progress) add(tag uint64, d *Delivery) {
+	if len(p.offsets) == 0 {
+		p.base = tag
+	}
+	n, _ := d.StreamOffset()
+	p.offsets = append(p.offsets, n)
+}
+
+// advance moves next behind what the ledger knows to be done.
+func (p *progress) advance(l *ledger) {
+	for len(p.offsets) > 0 && l.settled(p.base) {
+		p.known, p.next = true, p.offsets[0]+1
+		p.offsets = p.offsets[1:]
+		p.base++
+	}
+	if !p.known && len(p.offsets) > 0 {
+		p.known, p.next = true, p.offsets[0]
+	}
+}

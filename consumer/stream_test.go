@@ -1,0 +1,193 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// aStream is a "q" that is a stream.
+func aStream() setup {
+	return func(_ *mqtest.Config, pool *reconnect.Config) {
+		pool.Topology.Queues = []topology.Queue{{Name: "q", Type: topology.Stream}}
+	}
+}
+
+// streaming is a stream with messages 0 to n-1, consumed from an offset.
+func streaming(t *testing.T, n int, cfg consumer.Config, h consumer.Handler) *fixture {
+	t.Helper()
+	f := newFixture(t, cfg, h, aStream())
+	for i := range n {
+		f.enqueue(fmt.Sprint(i))
+	}
+	return f
+}
+
+func TestAStreamIsConsumedFromAnOffset(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		offset consumer.Offset
+		wire   any // x-stream-offset
+	}{
+		{consumer.OffsetFirst, "first"},
+		{consumer.OffsetLast, "last"},
+		{consumer.OffsetNext, "next"},
+		{consumer.OffsetNumber(7), int64(7)},
+		{consumer.OffsetTime(time.Unix(1700000000, 0)), time.Unix(1700000000, 0)},
+		{consumer.OffsetInterval(90 * time.Second), "90s"},
+		{consumer.Offset{}, nil},
+	} {
+		t.Run(tt.offset.String(), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, consumer.Config{Offset: tt.offset}, newGate().handle, aStream())
+			args, _ := f.subscription.Field("arguments").(map[string]any)
+			got := args["x-stream-offset"]
+			if at, ok := got.(time.Time); ok {
+				if !at.Equal(tt.wire.(time.Time)) {
+					t.Errorf("it asked for %v", at)
+				}
+			} else if got != tt.wire {
+				t.Errorf("it asked for %v, want %v", got, tt.wire)
+			}
+		})
+	}
+}
+
+// TestAStreamGoesOnBehindWhatWasDone: after a cut, at the first delivery whose handler
+// had not finished.
+func TestAStreamGoesOnBehindWhatWasDone(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := streaming(t, 6, consumer.Config{Offset: consumer.OffsetFirst, Workers: 3, Prefetch: 10}, g.handle)
+	calls := map[string]*call{}
+	for range 3 {
+		c := g.next(t)
+		calls[string(c.Body)] = c
+	}
+	if n, ok := calls["2"].StreamOffset(); !ok || n != 2 {
+		t.Errorf("offset %d, %v", n, ok)
+	}
+	calls["0"].end <- nil
+	calls["2"].end <- nil // beyond what is not done
+	third, fourth := g.next(t), g.next(t)
+	f.cut(f.subscription)
+	if err := calls["1"].cause(t); !errors.Is(err, consumer.ErrStale) {
+		t.Errorf("%v", err)
+	}
+	third.cause(t)
+	fourth.cause(t)
+	again := f.renewed()
+	args, _ := again.Field("arguments").(map[string]any)
+	if args["x-stream-offset"] != int64(1) {
+		t.Errorf("it went on at %v, want 1", args["x-stream-offset"])
+	}
+	seen := map[string]bool{}
+	for range 5 {
+		c := g.next(t)
+		seen[string(c.Body)] = true
+		c.end <- nil
+	}
+	for _, want := range []string{"1", "2", "3", "4", "5"} {
+		if !seen[want] {
+			t.Errorf("%s did not come again: %v", want, seen)
+		}
+	}
+}
+
+// TestAStreamsFailedDeliveryIsHandledAgain: nothing can be given back, and what is
+// behind it waits.
+func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
+	t.Parallel()
+	var bodies []string
+	done := make(chan struct{})
+	outcomes := []error{errors.New("failed"), consumer.Reject(nil), consumer.Requeue(nil), consumer.Release(nil), nil, nil}
+	f := streaming(t, 2, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
+		for name, settle := range map[string]func() error{"reject": d.Reject, "requeue": d.Requeue, "release": d.Release} {
+			if err := settle(); !errors.Is(err, consumer.ErrStream) {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		bodies = append(bodies, string(d.Body))
+		if len(bodies) == len(outcomes) {
+			close(done)
+		}
+		return outcomes[len(bodies)-1]
+	})
+	receive(t, done)
+	if want := []string{"0", "0", "0", "0", "0", "1"}; !slices.Equal(bodies, want) {
+		t.Errorf("handled %v, want %v", bodies, want)
+	}
+	f.until("both are acked", func() bool { return f.Status().Acked == 2 })
+	if s := f.Stats(); s.Failures != 4 || s.Deliveries != 2 || s.Rejected+s.Requeued+s.Released != 0 {
+		t.Errorf("%+v", s)
+	}
+	f.stop()
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	for _, e := range f.received.of("basic.nack", "basic.reject") {
+		t.Errorf("the broker was sent %s", settled(e))
+	}
+}
+
+// TestADrainEndsAStreamThatWaitsToTryAgain: at once, and gives nothing back.
+func TestADrainEndsAStreamThatWaitsToTryAgain(t *testing.T) {
+	t.Parallel()
+	failed := make(chan struct{}, 100)
+	f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetFirst, DrainTimeout: time.Hour}, func(context.Context, *consumer.Delivery) error {
+		failed <- struct{}{}
+		return errors.New("failed")
+	})
+	receive(t, failed)
+	f.stop()
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	f.unsettled(0)
+}
+
+// TestAStreamThatIsGoneBeginsAnew: what comes back under its name is another one.
+func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetNext}, g.handle)
+	f.enqueue("late")
+	g.next(t).end <- nil
+	f.until("it is acked", func() bool { return f.Status().Acked == 1 })
+	missing := f.broker.Inject(mqtest.Fault{
+		Point: mqtest.Received, Method: "basic.consume", Count: 1,
+		Do: mqtest.CloseChannel(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
+	})
+	f.cancel()
+	if err := missing.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, e := f.received.await(t, 0, 3, "basic.consume")
+	args, _ := e.Field("arguments").(map[string]any)
+	if args["x-stream-offset"] != "first" {
+		t.Errorf("it begins at %v", args["x-stream-offset"])
+	}
+}
+
+func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{}, newGate().handle)
+	for _, cfg := range []consumer.Config{
+		{Queue: "q", Offset: consumer.OffsetFirst, Prefetch: consumer.Unlimited},
+		{Queue: "q", Offset: consumer.OffsetFirst, Arguments: amqp.Table{"x-stream-offset": "next"}},
+	} {
+		if _, err := consumer.New(f.pool, cfg); err == nil {
+			t.Errorf("%+v is taken", cfg)
+		}
+	}
+}

@@ -1,0 +1,130 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/consumer"
+)
+
+// TestHandlerTimeoutEndsTheHandlersCtx: what the handler then returns counts; it has
+// failed, or it has not.
+func TestHandlerTimeoutEndsTheHandlersCtx(t *testing.T) {
+	t.Parallel()
+	causes := make(chan error, 10)
+	times := 0
+	f := newFixture(t, consumer.Config{HandlerTimeout: 20 * time.Millisecond}, func(ctx context.Context, _ *consumer.Delivery) error {
+		times++
+		<-ctx.Done()
+		causes <- context.Cause(ctx)
+		if times == 1 {
+			return ctx.Err()
+		}
+		return nil
+	})
+	f.enqueue("1")
+	for range 2 {
+		if err := receive(t, causes); !errors.Is(err, consumer.ErrHandlerTimeout) {
+			t.Errorf("the ctx ended because %v", err)
+		}
+	}
+	f.settlement("basic.nack(1 multiple=false requeue=true)")
+	f.settlement("basic.ack(2 multiple=false requeue=false)")
+	if s := f.Status(); s.Failures != 1 || !errors.Is(s.LastFailure, context.DeadlineExceeded) {
+		t.Errorf("%+v", s)
+	}
+	f.until("none is overdue", func() bool { return f.Status().Overdue == 0 })
+}
+
+// TestAHandlerThatDoesNotHeedItsTimeoutHoldsOnlyItsWorker: Status shows it, the others
+// go on.
+func TestAHandlerThatDoesNotHeedItsTimeoutHoldsOnlyItsWorker(t *testing.T) {
+	t.Parallel()
+	let := make(chan struct{})
+	handled := make(chan string, 10)
+	f := newFixture(t, consumer.Config{Workers: 2, HandlerTimeout: 20 * time.Millisecond}, func(_ context.Context, d *consumer.Delivery) error {
+		if string(d.Body) == "stuck" {
+			<-let
+		}
+		handled <- string(d.Body)
+		return nil
+	})
+	f.enqueue("stuck", "1", "2")
+	for _, want := range []string{"1", "2"} {
+		if got := receive(t, handled); got != want {
+			t.Errorf("handled %s, want %s", got, want)
+		}
+	}
+	f.until("it is overdue", func() bool { return f.Status().Overdue == 1 })
+	close(let)
+	receive(t, handled)
+	f.until("it is not overdue any more", func() bool { s := f.Status(); return s.Overdue == 0 && s.Acked == 3 })
+}
+
+func TestWithoutAHandlerTimeoutTheCtxHasNoDeadline(t *testing.T) {
+	t.Parallel()
+	deadlines := make(chan bool, 1)
+	handler := func(ctx context.Context, _ *consumer.Delivery) error {
+		_, has := ctx.Deadline()
+		deadlines <- has
+		return nil
+	}
+	for timeout, want := range map[time.Duration]bool{0: true, -1: false} {
+		f := newFixture(t, consumer.Config{HandlerTimeout: timeout}, handler)
+		f.enqueue("1")
+		if got := receive(t, deadlines); got != want {
+			t.Errorf("with HandlerTimeout %v there is a deadline: %v", timeout, got)
+		}
+	}
+}
+
+func TestObserversAreToldOfEachDeliveryAndItsSettlement(t *testing.T) {
+	t.Parallel()
+	told := make(chan string, 100)
+	g := newGate()
+	f := newFixture(t, consumer.Config{
+		Prefetch: 2,
+		OnDelivery: func(r consumer.Receipt) {
+			told <- fmt.Sprintf("came %d of %s to %q, %d bytes, redelivered=%v, attempt %d, %v", r.Tag, r.Queue, r.RoutingKey, r.Bytes, r.Redelivered, r.Attempt, r.At.IsZero())
+		},
+		OnSettlement: func(s consumer.Settlement) {
+			told <- fmt.Sprintf("%s %d of %s, %v, %v", s.Verdict, s.Tag, s.Queue, s.Err, s.Took > 0)
+		},
+	}, g.handle)
+	f.enqueue("one", "three")
+	first := g.next(t)
+	f.waiting(1)
+	first.end <- consumer.Reject(errors.New("bad"))
+	f.settlement("basic.reject(1 multiple=false requeue=false)")
+	second := g.next(t)
+	f.cut(f.subscription)
+	second.cause(t)
+	g.next(t).end <- nil
+	var got []string
+	for range 6 {
+		got = append(got, receive(t, told))
+	}
+	// The stale one is told when its handler has returned, which may be after it came again.
+	stale := `stale 2 of q, context canceled, true`
+	if !slices.Contains(got, stale) {
+		t.Errorf("told %q, want %q among it", got, stale)
+	}
+	got = slices.DeleteFunc(got, func(s string) bool { return s == stale })
+	want := []string{
+		`came 1 of q to "q", 3 bytes, redelivered=false, attempt 1, false`,
+		`came 2 of q to "q", 5 bytes, redelivered=false, attempt 1, false`,
+		`reject 1 of q, reject: bad, true`,
+		`came 1 of q to "q", 5 bytes, redelivered=true, attempt 2, false`,
+		`ack 1 of q, <nil>, true`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("told\n%q\nwant\n%q", got, want)
+	}
+	if s := f.Stats(); s.Sessions != 2 || s.Deliveries != 3 || s.Redelivered != 1 {
+		t.Errorf("%+v", s)
+	}
+}
