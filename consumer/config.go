@@ -4,12 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/internal/sendable"
 	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
@@ -135,17 +136,21 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		}
 	}
 	cfg.Bindings = slices.Clone(cfg.Bindings)
-	if err := cfg.Arguments.Validate(); err != nil {
-		fault("Arguments: %w: use int64 or a string", err)
+	if len(cfg.Queue) > sendable.MaxShortString {
+		fault("the queue's name has %d bytes: AMQP allows %d", len(cfg.Queue), sendable.MaxShortString)
+	}
+	if !utf8.ValidString(cfg.Queue) {
+		fault("the queue's name %.60q is not valid UTF-8, at which the broker closes the connection", cfg.Queue)
 	}
 	if _, twice := cfg.Arguments["x-stream-offset"]; twice && !cfg.Offset.isZero() {
 		fault("Arguments has x-stream-offset, and Offset is set: use one")
 	}
-	cfg.Arguments = maps.Clone(cfg.Arguments)
-	for k, v := range cfg.Arguments {
-		if i, ok := v.(int); ok {
-			cfg.Arguments[k] = int64(i) // the driver sends an int as 32 bits and drops the rest
-		}
+	if arguments, size, err := sendable.Table(cfg.Arguments, ""); err != nil {
+		fault("Arguments: %w", err)
+	} else if size > sendable.MaxTable {
+		fault("Arguments are %d bytes encoded: a frame has room for %d", size, sendable.MaxTable)
+	} else {
+		cfg.Arguments = arguments
 	}
 	if cfg.Workers < 0 {
 		fault("Workers is %d: must not be negative", cfg.Workers)

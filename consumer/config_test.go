@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +28,12 @@ func TestConfigNamesEveryFault(t *testing.T) {
 		{"too large a prefetch", Config{Queue: "q", Prefetch: 65536}, "Prefetch is 65536"},
 		{"a negative interval", Config{Queue: "q", FlushInterval: -1}, "FlushInterval is -1ns"},
 		{"a negative timeout", Config{Queue: "q", DrainTimeout: -time.Second}, "DrainTimeout is -1s"},
-		{"an argument without a sign", Config{Queue: "q", Arguments: amqp.Table{"x": uint64(1)}}, "use int64 or a string"},
+		{"an argument without a sign", Config{Queue: "q", Arguments: amqp.Table{"x": uint64(1)}}, "use int64, or a string"},
+		{"an argument that is no number", Config{Queue: "q", Arguments: amqp.Table{"x": math.NaN()}}, "is NaN"},
+		{"an argument with a long key", Config{Queue: "q", Arguments: amqp.Table{strings.Repeat("k", 256): 1}}, "has 256 bytes"},
+		{"arguments larger than a frame", Config{Queue: "q", Arguments: amqp.Table{"x": strings.Repeat("x", 200_000)}}, "a frame has room for"},
+		{"a name that is too long", Config{Queue: strings.Repeat("q", 256)}, "has 256 bytes"},
+		{"a name that is no text", Config{Queue: "q\xff"}, "UTF-8"},
 	} {
 		c.cfg.Logger = slog.New(slog.DiscardHandler)
 		if _, err := c.cfg.withDefaults(nil); err == nil || !strings.Contains(err.Error(), c.fault) {
