@@ -170,8 +170,10 @@ func TestACallWithADeadCtxSaysNothingToTheBroker(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		lf := newLife(t)
 		ch := lf.channel()
-		if err := ch.Call(expired(t), "declare q", func(*amqp.Channel) error { t.Error("it was made"); return nil }); !errors.Is(err, context.Canceled) {
-			t.Errorf("%v", err)
+		for range 20 { // its turn and the end of its ctx are both there: it may take either
+			if err := ch.Call(expired(t), "declare q", func(*amqp.Channel) error { t.Error("it was made"); return nil }); !errors.Is(err, context.Canceled) {
+				t.Errorf("%v", err)
+			}
 		}
 		if err := ch.Call(limited(t), "declare q", declare); err != nil {
 			t.Errorf("the channel's turn was not given back: %v", err)
