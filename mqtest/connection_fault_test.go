@@ -225,3 +225,42 @@ func TestASilentClientIsHungUpOn(t *testing.T) {
 		}
 	})
 }
+
+func TestAScriptedCloseNamesTheMethodThatIsToBlame(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		for point, id := range map[mqtest.Point]wire.ID{mqtest.Received: wire.IDQueueDeclare, mqtest.Applied: wire.IDQueueDeclare, mqtest.Sending: 0} {
+			method := "queue.declare"
+			if point == mqtest.Sending {
+				method = "queue.declare-ok" // the broker's own
+			}
+			s.Inject(mqtest.Fault{Point: point, Method: method, Count: 1, Do: mqtest.CloseChannel(406, "")})
+			p.send(1, &wire.QueueDeclare{Queue: "q", Durable: true})
+			m, _ := p.expect("channel.close").Method.(*wire.ChannelClose)
+			if m.ClassID != id.Class() || m.MethodID != id.Method() {
+				t.Errorf("at %v: %+v", point, m)
+			}
+			p.send(1, &wire.ChannelCloseOk{})
+			p.method(1, "channel.open", nil)
+			p.expect("channel.open-ok")
+		}
+	})
+}
+
+func TestAScriptedCloseOfTheConnectionEndsItAtTheBrokerToo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mqtest.NewInMemory(t)
+		p := raw(t, b.Stage)
+		p.confirming()
+		p.send(1, &wire.QueueDeclare{Queue: "mine", Exclusive: true})
+		p.expect("queue.declare-ok")
+		b.Connections()[0].Do(mqtest.CloseConnection(320, ""))
+		p.expect("connection.close")
+		synctest.Wait() // it has not been answered
+		if b.Queue("mine").Exists() {
+			t.Error("what the connection had is still there")
+		}
+	})
+}

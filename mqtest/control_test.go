@@ -15,6 +15,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -186,12 +187,22 @@ func TestBlockedAndUnblocked(t *testing.T) {
 	if x, _ := receive(t, blocked); !x.Active || x.Reason != "low on memory" {
 		t.Errorf("got %+v", x)
 	}
+	late := connect(t, b.Stage) // while it lasts
+	lateBlocked := late.conn.NotifyBlocked(make(chan amqp.Blocking, 2))
+	late.publish("q", "too")
+	if x, _ := receive(t, lateBlocked); !x.Active {
+		t.Errorf("got %+v", x)
+	}
 	same(t, "queue", b.Queue("q").Bodies(), nil)
 	b.Unblock()
 	if x, _ := receive(t, blocked); x.Active {
 		t.Errorf("got %+v", x)
 	}
 	same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
+	same(t, "verdicts of the late one", late.verdicts(1), []string{"1+"})
+	after := connect(t, b.Stage)
+	after.publish("q", "x")
+	same(t, "verdicts afterwards", after.verdicts(1), []string{"1+"})
 }
 
 func TestControlSeesAndTouches(t *testing.T) {
@@ -329,6 +340,96 @@ func TestFaultsSkipCountAndRoll(t *testing.T) {
 	if first[0] || first[1] {
 		t.Error("it has not skipped two")
 	}
+
+	b := mqtest.New(t)
+	c := connect(t, b.Stage)
+	seldom := b.Inject(mqtest.Fault{Point: mqtest.Received, Method: publish, Probability: 0.1})
+	for range 200 {
+		c.publish("nowhere", "x")
+	}
+	c.settled()
+	if n := seldom.Hits(); n == 0 || n > 60 {
+		t.Errorf("it has struck %d times of 200, at a probability of 0.1", n)
+	}
+}
+
+func TestAFaultMatchesWhatItNames(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
+		first, second := connect(t, s), connect(t, s)
+		second.open() // its second channel
+		first.declare("a")
+		second.declare("b")
+		if err := second.ch.QueueBind("b", "key", "amq.direct", false, nil); err != nil {
+			t.Fatal(err)
+		}
+		ids := s.Connections()
+		received, sending, deliver := mqtest.Received, mqtest.Sending, "basic.deliver"
+		tests := []struct {
+			fault mqtest.Fault
+			times int
+		}{
+			{mqtest.Fault{Point: received, Method: publish}, 3},
+			{mqtest.Fault{Point: received, Method: publish, Conn: ids[0].ID()}, 2},
+			{mqtest.Fault{Point: received, Method: publish, Channel: 2}, 1},
+			{mqtest.Fault{Point: received, Method: publish, Exchange: "amq.direct"}, 1},
+			{mqtest.Fault{Point: received, Method: publish, RoutingKey: "a"}, 2},
+			{mqtest.Fault{Point: received, Method: publish, MessageID: "2"}, 1},
+			{mqtest.Fault{Point: received, Method: publish, Number: 2}, 1},
+			{mqtest.Fault{Point: received, Method: "basic.ack"}, 2},
+			{mqtest.Fault{Point: received, Method: deliver}, 0},
+			{mqtest.Fault{Point: sending, Method: deliver}, 3},
+			{mqtest.Fault{Point: sending, Method: deliver, Queue: "b"}, 1},
+			{mqtest.Fault{Point: sending, Method: deliver, ConsumerTag: "of a"}, 2},
+			{mqtest.Fault{Point: sending, Method: deliver, Tag: 2}, 1},
+			{mqtest.Fault{Point: sending, Method: deliver, If: func(e *mqtest.Event) bool { return e.MessageID == "1" }}, 1},
+		}
+		var injected []*mqtest.Injected
+		for _, tt := range tests {
+			injected = append(injected, s.Inject(tt.fault))
+		}
+		ofA, err := first.ch.Consume("a", "of a", false, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ofB, err := second.ch.Consume("b", "of b", true, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first.publish("a", "1", "2")
+		if err := second.ch.PublishWithContext(t.Context(), "amq.direct", "key", false, false, amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			d, _ := receive(t, ofA)
+			if err := d.Ack(false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		receive(t, ofB)
+		first.settled()
+		for i, tt := range tests {
+			if got := injected[i].Hits(); got != tt.times {
+				t.Errorf("%+v has struck %d times, not %d", tt.fault, got, tt.times)
+			}
+		}
+	})
+}
+
+// TestAFaultThatStrikesOnceStrikesOneOfTwoAtOnce has the second event come while the
+// first is still being dealt with.
+func TestAFaultThatStrikesOnceStrikesOneOfTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mqtest.NewInMemory(t)
+		in := b.Inject(mqtest.Fault{Point: mqtest.Accepted, Count: 1, Do: mqtest.Delay(time.Minute)})
+		for range 2 {
+			if _, err := b.Dial("", ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour) // in the bubble
+		hit(t, in, 1)
+	})
 }
 
 func TestWaitEndsWithItsContext(t *testing.T) {

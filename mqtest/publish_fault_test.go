@@ -207,3 +207,30 @@ func TestAScriptedReturnCarriesTheMessage(t *testing.T) {
 		}
 	})
 }
+
+func TestAPublishThatTheBrokerRefusesIsNotApplied(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
+		c := connect(t, s)
+		full := amqp.Table{"x-max-length": 1, "x-overflow": "reject-publish"}
+		if _, err := c.ch.QueueDeclare("q", true, false, false, false, full); err != nil {
+			t.Fatal(err)
+		}
+		in := s.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish})
+		c.publish("q", "kept", "refused", "refused too")
+		same(t, "confirms", c.verdicts(3), []string{"1+", "2-", "3-"})
+		hit(t, in, 1)
+	})
+}
+
+func TestNackAndReturnPassWhatIsNoPublish(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		for _, a := range []mqtest.Action{mqtest.Nack(), mqtest.Return(312, "NO_ROUTE")} {
+			in := s.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Count: 1, Do: a})
+			p.method(1, "queue.declare", map[string]any{"queue": "q", "durable": true})
+			p.expect("queue.declare-ok")
+			hit(t, in, 1)
+		}
+	})
+}

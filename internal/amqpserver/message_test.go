@@ -155,8 +155,24 @@ func TestConfirmsAreHeldBackUntilIdle(t *testing.T) {
 	c.send(1, &wire.ChannelOpen{}, &wire.ConfirmSelect{})
 	c.words()
 	c.publish(1, publish, "x")
+	c.publish(1, &wire.BasicPublish{Exchange: "nowhere"}, "x")
+	c.expect(1, &wire.BasicAck{DeliveryTag: 1}, &wire.ChannelClose{
+		ReplyCode: 404, ReplyText: "NOT_FOUND - no exchange 'nowhere' in vhost '/'", ClassID: 60, MethodID: 40,
+	})
+	c.send(1, &wire.ChannelCloseOk{}, &wire.ChannelOpen{}, &wire.ConfirmSelect{})
+	c.words()
+	c.publish(1, publish, "x")
 	c.send(0, &wire.ConnectionClose{})
 	c.expectWords(word(1, &wire.BasicAck{DeliveryTag: 1}), word(0, &wire.ConnectionCloseOk{}))
+
+	c = open(t, amqpserver.Config{}, 1)
+	c.send(1, &wire.ConfirmSelect{})
+	c.words()
+	c.publish(1, &wire.BasicPublish{RoutingKey: "nowhere"}, "x")
+	c.send(1, &wire.ChannelOpen{})
+	c.expectWords(word(1, &wire.BasicAck{DeliveryTag: 1}), word(0, &wire.ConnectionClose{
+		ReplyCode: 504, ReplyText: "CHANNEL_ERROR - second 'channel.open' seen", ClassID: 20, MethodID: 10,
+	}))
 }
 
 func TestNothingIsDeliveredToAClientThatIsBehind(t *testing.T) {

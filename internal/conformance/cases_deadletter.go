@@ -65,6 +65,29 @@ var deadLetterCases = []Case{
 		}
 		ch.Arrives(q, "no-ack")
 	}},
+	{"deadletter/one-queue-for-two-reasons", func(s *Script) {
+		ch := s.Channel()
+		q, dead := s.QueueName("q"), s.QueueName("dead")
+		ch.Own("q", Table{"x-max-length": int32(1), "x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+		ch.Own("dead", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q})
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Reject(ch.Arrives(dead, ""), "")
+		ch.Count(q, 1)
+		ch.Put("", q, M("b"))
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/another-death-comes-to-the-front", func(s *Script) {
+		ch := s.Channel()
+		q, r := s.QueueName("q"), s.QueueName("r")
+		ch.Own("q", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": r})
+		ch.Own("r", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q})
+		ch.Put("", q, M("a"))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Reject(ch.Arrives(r, ""), "")
+		ch.Reject(ch.Arrives(q, ""), "")
+		ch.Arrives(r, "no-ack")
+	}},
 	{"deadletter/latest-first", func(s *Script) {
 		ch := s.Channel()
 		third := ch.Own("third", nil)
@@ -83,6 +106,24 @@ var deadLetterCases = []Case{
 		ch.Put("", ch.Own("clock", args), M("tick"))
 		ch.Arrives(clock, "no-ack")
 		ch.Look(q)
+	}},
+	{"deadletter/circle-after-an-earlier-reject-ends", func(s *Script) {
+		ch := s.Channel()
+		first, q, r := s.QueueName("first"), s.QueueName("q"), s.QueueName("r")
+		ch.Own("first", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q})
+		ch.Own("q", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": r, "x-message-ttl": int32(400)})
+		ch.Own("r", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": q, "x-message-ttl": int32(400)})
+		clock, args := ch.graveyard(Table{"x-message-ttl": int32(2000)})
+		ch.Put("", first, M("a"))
+		ch.Reject(ch.Get(first, ""), "")
+		ch.Put("", ch.Own("clock", args), M("tick"))
+		ch.Arrives(clock, "no-ack")
+		left := 0 // where in the circle it is does not matter
+		for _, name := range []string{q, r} {
+			seen, _ := ch.amqp.QueueDeclarePassive(name, true, false, false, false, nil)
+			left += seen.Messages
+		}
+		ch.say("messages in the circle: %d", left)
 	}},
 	{"deadletter/to-itself-by-reject", func(s *Script) {
 		ch := s.Channel()
@@ -136,6 +177,64 @@ var deadLetterCases = []Case{
 		ch.Put(x, "a", H("a", Table{"CC": []any{"b"}}))
 		ch.Reject(ch.Get(q, ""), "")
 		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/cc-does-not-route-where-the-key-is-replaced", func(s *Script) {
+		ch := s.Channel()
+		dlx := ch.OwnExchange("dlx", "direct", nil)
+		q := ch.Own("q", Table{"x-dead-letter-exchange": dlx, "x-dead-letter-routing-key": "dead"})
+		dead, copied := ch.Own("dead", nil), ch.Own("copied", nil)
+		ch.Bind(dead, "dead", dlx, nil)
+		ch.Bind(copied, "b", dlx, nil)
+		ch.Bind(copied, "c", dlx, nil)
+		for _, headers := range []Table{{"CC": []any{"b"}}, {"BCC": []any{"c"}}} {
+			ch.Put("", q, H("a", headers))
+			ch.Reject(ch.Get(q, ""), "")
+			ch.Arrives(dead, "no-ack")
+		}
+		ch.Look(copied)
+	}},
+	{"deadletter/cc-routes-where-the-key-is-kept", func(s *Script) {
+		ch := s.Channel()
+		dlx := ch.OwnExchange("dlx", "direct", nil)
+		q := ch.Own("q", Table{"x-dead-letter-exchange": dlx})
+		copied, blind := ch.Own("copied", nil), ch.Own("blind", nil)
+		ch.Bind(copied, "b", dlx, nil)
+		ch.Bind(blind, "c", dlx, nil)
+		ch.Put("", q, H("a", Table{"CC": []any{"b"}, "BCC": []any{"c"}}))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Arrives(copied, "no-ack")
+		ch.Arrives(blind, "no-ack")
+	}},
+	{"deadletter/bcc-is-the-key-that-replaces-it", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		r := ch.Own("r", args)
+		q := ch.Own("q", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": r})
+		ch.Put("", q, H("a", Table{"BCC": []any{r}}))
+		ch.Reject(ch.Get(r, ""), "")
+		ch.Arrives(dead, "no-ack")
+		ch.Reject(ch.Get(q, ""), "")
+		ch.Reject(ch.Arrives(r, ""), "")
+		ch.Arrives(dead, "no-ack")
+	}},
+	{"deadletter/to-a-full-queue", func(s *Script) {
+		ch := s.Channel()
+		dlx := ch.OwnExchange("dlx", "fanout", nil)
+		full := Table{"x-max-length": int32(1), "x-overflow": "reject-publish"}
+		classic, quorum, all := ch.Own("classic", full), ch.Quorum("quorum", full), ch.Own("all", nil)
+		for _, q := range []string{classic, quorum, all} {
+			ch.Bind(q, "", dlx, nil)
+		}
+		q := ch.Own("q", Table{"x-dead-letter-exchange": dlx})
+		ch.PutAll(q, "a", "b", "c", "d")
+		for range 4 {
+			ch.Reject(ch.Get(q, ""), "")
+		}
+		ch.Count(all, 4)
+		ch.Count(classic, 1)
+		ch.Count(quorum, 4)
+		ch.Holds(classic)
+		ch.Holds(quorum)
 	}},
 	{"deadletter/purge-and-delete-do-not", func(s *Script) {
 		ch := s.Channel()

@@ -118,6 +118,22 @@ var expiryCases = []Case{
 		ch.Arrives(dead, "no-ack")
 		ch.Get(q, "no-ack")
 	}},
+	{"ttl/only-the-head-expires-whatever-comes", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		clock := ch.Own("clock", args)
+		for _, q := range []string{ch.Own("classic", args), ch.Quorum("quorum", args)} {
+			ch.Put("", q, expiring("long", "600000"))
+			ch.Put("", q, expiring("short", "1"))
+			ch.Put("", clock, expiring("tick", "100"))
+			ch.Arrives(dead, "no-ack")
+			ch.Put("", q, M("last"))
+			ch.Count(q, 3)
+			ch.Look(dead)
+			ch.Holds(q)
+			ch.Arrives(dead, "no-ack")
+		}
+	}},
 	{"ttl/not-while-it-is-held", func(s *Script) {
 		ch := s.Channel()
 		dead, args := ch.graveyard(nil)
@@ -162,6 +178,26 @@ var expiryCases = []Case{
 		s.Channel().ConsumerCount(q, 1)
 		ch.Cancel("t")
 		other.vanishes(q)
+	}},
+	{"expires/begins-again-with-a-use", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		clock := ch.Own("clock", args)
+		expires := Table{"x-expires": int32(2000)}
+		declared, looked, fetched, fed := ch.Own("declared", expires), ch.Own("looked", expires), ch.Own("fetched", expires), ch.Own("fed", expires)
+		ch.Put("", clock, expiring("tick", "1200"))
+		ch.Arrives(dead, "no-ack")
+		ch.Own("declared", expires)
+		ch.Look(looked)
+		ch.Get(fetched, "")
+		ch.Put("", fed, M("no use"))
+		ch.Put("", clock, expiring("tick", "1200"))
+		ch.Arrives(dead, "no-ack")
+		for _, q := range []string{declared, looked, fetched, fed} {
+			ch.Publish("", q, "mandatory", M("are you there?"))
+			ch.Confirmed(1)
+		}
+		ch.Returned(1)
 	}},
 	{"expires/does-not-dead-letter", func(s *Script) {
 		ch, other := s.Channel(), s.Channel()

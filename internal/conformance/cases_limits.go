@@ -90,6 +90,42 @@ var limitCases = []Case{
 		ch.Arrives(dead, "no-ack")
 		ch.Holds(q)
 	}},
+	{"limits/reject-publish-dlx-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-max-length": int32(1), "x-overflow": "reject-publish-dlx"})
+		q := ch.Quorum("q", args)
+		ch.PutAll(q, "a", "b", "c", "d")
+		ch.Count(q, 1)
+		ch.Holds(q)
+		ch.Count(dead, 3)
+		ch.Holds(dead)
+	}},
+	{"limits/reject-publish-on-quorum-until-it-is-down-again", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-max-length": int32(5), "x-overflow": "reject-publish"})
+		ch.PutAll(q, "1", "2", "3", "4", "5", "over", "nacked")
+		ch.Count(q, 6)
+		ch.Get(q, "no-ack")
+		ch.Count(q, 5)
+		ch.Put("", q, M("nacked at the limit"))
+		ch.Get(q, "no-ack")
+		ch.Count(q, 4)
+		ch.Put("", q, M("taken at four fifths"))
+		ch.Count(q, 5)
+		ch.Holds(q)
+	}},
+	{"limits/reject-publish-on-quorum-of-another-publisher", func(s *Script) {
+		ch, other := s.Channel(), s.Channel()
+		q := ch.Quorum("q", Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+		ch.PutAll(q, "a", "over")
+		ch.Count(q, 2)
+		other.PutAll(q, "nacked")
+		ch.Get(q, "no-ack")
+		ch.Get(q, "no-ack")
+		ch.Count(q, 0)
+		other.PutAll(q, "taken")
+		ch.Count(q, 1)
+	}},
 	{"limits/reject-publish-by-bytes", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Own("q", Table{"x-max-length-bytes": int32(5), "x-overflow": "reject-publish"})

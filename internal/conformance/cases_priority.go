@@ -123,6 +123,21 @@ var priorityCases = []Case{
 		ch.Receive("high", 1)
 		ch.Silent("low")
 	}},
+	{"sac/priority-waits-for-what-is-held-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-single-active-consumer": true})
+		ch.Consume(q, "low", "", nil)
+		ch.PutAll(q, "a", "b")
+		tags := ch.Receive("low", 2)
+		ch.Consume(q, "high", "", Table{"x-priority": int32(5)})
+		ch.Put("", q, M("c"))
+		ch.Silent("low")
+		ch.Silent("high")
+		ch.Ack(tags[0], "")
+		ch.Silent("high")
+		ch.Ack(tags[1], "")
+		ch.Receive("high", 1)
+	}},
 	{"sac/get", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Own("q", Table{"x-single-active-consumer": true})

@@ -88,6 +88,15 @@ var queueCases = []Case{
 		conn.Channel().Bind(q, "k", "amq.direct", nil)
 		conn.Channel().Unbind(q, "k", "amq.direct", nil)
 	}},
+	{"queue/exclusive-binding-is-locked", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Queue(s.QueueName("exq"), "exclusive", nil)
+		x := ch.OwnExchange("x", "direct", nil)
+		ch.Bind(q, "k", x, nil)
+		s.Conn().Channel().Unbind(q, "k", x, nil)
+		ch.Put(x, "k", M("still bound"))
+		ch.Drain(q)
+	}},
 	{"queue/exclusive-takes-messages-of-others", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Queue(s.QueueName("exq"), "exclusive", nil)

@@ -48,6 +48,13 @@ var replyToCases = []Case{
 		server.Confirmed(1)
 		server.Put("", address, M("pong"))
 	}},
+	{"replyto/reply-to-a-name-that-is-none", func(s *Script) {
+		server := s.Channel()
+		server.Confirms()
+		server.Publish("", replyTo+".nobody", "mandatory", M("pong"))
+		server.Returned(1)
+		server.Confirmed(1)
+	}},
 	{"replyto/consumer-with-acks", func(s *Script) { s.Channel().Consume(replyTo, "t", "", nil) }},
 	{"replyto/two-consumers", func(s *Script) {
 		ch := s.Channel()

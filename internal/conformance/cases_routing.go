@@ -208,6 +208,19 @@ var routingCases = []Case{
 		ch.Drain(q)
 		ch.Drain(rest)
 	}},
+	{"routing/alternate-exchange-if-no-key-matches", func(s *Script) {
+		ch := s.Channel()
+		alt := ch.OwnExchange("alt", "fanout", nil)
+		x := ch.OwnExchange("x", "direct", Table{"alternate-exchange": alt})
+		q, rest := ch.Own("q", nil), ch.Own("rest", nil)
+		ch.Bind(q, "a", x, nil)
+		ch.Bind(rest, "", alt, nil)
+		ch.Put(x, "a", H("by its key", Table{"CC": []any{"nowhere"}}))
+		ch.Put(x, "nowhere", H("by CC", Table{"CC": []any{"a", "nowhere"}}))
+		ch.Put(x, "nowhere", H("by none", Table{"CC": []any{"nowhere else"}}))
+		ch.Holds(q)
+		ch.Holds(rest)
+	}},
 	{"routing/alternate-exchange-counts-as-routed", func(s *Script) {
 		ch := s.Channel()
 		alt := ch.OwnExchange("alt", "fanout", nil)

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -69,6 +70,24 @@ var streamCases = []Case{
 	{"stream/offset-number-to-come", offset(int64(5), 0)},
 	{"stream/offset-timestamp", offset(time.Unix(1000000000, 0), 5)},
 	{"stream/offset-interval", offset("1h", 5)},
+	{"stream/offset-between-by-time", func(s *Script) {
+		ch := s.Channel()
+		q := ch.stream(nil)
+		dead, args := ch.graveyard(nil)
+		ch.Put("", ch.Own("clock", args), expiring("tick", "4000"))
+		ch.Arrives(dead, "no-ack")
+		ch.Put("", q, M("late"))
+		ch.Qos(10, 0, "")
+		ch.Consume(q, "interval", "", Table{"x-stream-offset": "2s"})
+		ch.Receive("interval", 1)
+		ch.Silent("interval")
+		var err error
+		ch.consumers["timestamp"], err = ch.amqp.Consume(q, "timestamp", false, false, false, false,
+			Table{"x-stream-offset": time.Now().Add(-2 * time.Second)})
+		ch.say("basic.consume %q from two seconds ago: %s", q, renderError(err))
+		ch.Receive("timestamp", 1)
+		ch.Silent("timestamp")
+	}},
 	{"stream/offset-default-is-next", func(s *Script) {
 		ch := s.Channel()
 		q := ch.stream(nil)
@@ -167,6 +186,22 @@ var streamCases = []Case{
 	{"stream/max-age", badStream("durable", Table{"x-max-age": "1h"})},
 	{"stream/max-age-that-is-none", badStream("durable", Table{"x-max-age": "soon"})},
 	{"stream/max-length-bytes", badStream("durable", Table{"x-max-length-bytes": int32(1000000), "x-stream-max-segment-size-bytes": int32(500000)})},
+	{"stream/forgets-what-is-above-its-length", func(s *Script) {
+		ch := s.Channel()
+		q := ch.stream(Table{"x-max-length-bytes": int32(5000), "x-stream-max-segment-size-bytes": int32(2000)})
+		ch.fill(q)
+		ch.Forgotten(q)
+	}},
+	{"stream/forgets-what-is-above-its-age", func(s *Script) {
+		ch := s.Channel()
+		q := ch.stream(Table{"x-max-age": "1s", "x-stream-max-segment-size-bytes": int32(2000)})
+		ch.fill(q)
+		dead, args := ch.graveyard(nil)
+		ch.Put("", ch.Own("clock", args), expiring("tick", "2500"))
+		ch.Arrives(dead, "no-ack")
+		ch.fill(q)
+		ch.Forgotten(q)
+	}},
 	{"stream/properties", func(s *Script) {
 		ch := s.Channel()
 		q := ch.stream(nil)
@@ -193,4 +228,35 @@ func (ch *Channel) LastOfStream(tag string) {
 			return
 		}
 	}
+}
+
+// fill puts some segments of a small size into a stream.
+func (ch *Channel) fill(stream string) {
+	for i := range 15 {
+		ch.Put("", stream, M(strings.Repeat(string(rune('a'+i)), 1000)))
+	}
+}
+
+// Forgotten waits until a stream does not begin with its first message any more. How
+// much it has left depends on what a broker counts besides the bodies.
+func (ch *Channel) Forgotten(stream string) {
+	for range ch.s.polls() {
+		look, err := ch.conn.amqp.Channel()
+		if err != nil {
+			break
+		}
+		_ = look.Qos(1, 0, false)
+		deliveries, err := look.Consume(stream, "", false, false, false, false, Table{"x-stream-offset": int64(0)})
+		if err != nil {
+			ch.say("stream %q: %s", stream, renderError(err))
+			return
+		}
+		d, ok := await(ch.s, "delivery", deliveries)
+		_ = look.Close()
+		if first, _ := d.Headers["x-stream-offset"].(int64); ok && first > 0 {
+			ch.say("stream %q has forgotten its first message", stream)
+			return
+		}
+	}
+	ch.say("stream %q has all its messages after %v", stream, patience)
 }

@@ -53,6 +53,48 @@ var timeoutCases = []Case{
 		ch.Cancelled(1)
 		ch.Arrives(q, "no-ack")
 	}},
+	{"timeout/of-a-get", func(s *Script) {
+		ch, other := s.Channel(), s.Channel()
+		q := ch.Quorum("q", Table{"x-consumer-timeout": int32(1000)})
+		ch.Put("", q, M("a"))
+		ch.Get(q, "")
+		ch.Closed()
+		other.Arrives(q, "no-ack")
+	}},
+	{"timeout/of-a-cancelled-consumer", func(s *Script) {
+		ch, other := s.Channel(), s.Channel()
+		q := ch.Quorum("q", Table{"x-consumer-timeout": int32(1000)})
+		ch.Put("", q, M("a"))
+		ch.Consume(q, "t", "", nil)
+		ch.Receive("t", 1)
+		ch.Cancel("t")
+		ch.Closed()
+		other.Arrives(q, "no-ack")
+	}},
+	{"timeout/takes-the-younger-along-with-the-channel", func(s *Script) {
+		ch, other := s.Channel(), s.Channel()
+		q := ch.Quorum("q", Table{"x-consumer-timeout": int32(3000)})
+		dead, args := ch.graveyard(nil)
+		clock := ch.Own("clock", args)
+		ch.PutAll(q, "old", "young")
+		ch.Get(q, "")
+		ch.Put("", clock, expiring("tick", "1500"))
+		ch.Arrives(dead, "no-ack")
+		ch.Get(q, "")
+		ch.Closed()
+		other.Count(q, 2)
+		other.Drain(q)
+	}},
+	{"timeout/of-who-cannot-hear", func(s *Script) {
+		p, other := s.Login(withoutFailureClose), s.Channel()
+		q := other.Quorum("q", Table{"x-consumer-timeout": int32(1000)})
+		other.Put("", q, M("a"))
+		p.Call(1, &wire.ChannelOpen{}, "channel.open-ok")
+		p.Call(1, &wire.BasicConsume{Queue: q, ConsumerTag: "t"}, "basic.consume-ok")
+		p.Until("basic.deliver")
+		p.Until("channel.close")
+		other.Arrives(q, "no-ack")
+	}},
 	{"timeout/argument-of-a-classic-consumer", func(s *Script) {
 		ch := s.Channel()
 		ch.Consume(ch.Own("q", nil), "t", "", Table{"x-consumer-timeout": int32(1000)})

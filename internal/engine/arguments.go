@@ -338,8 +338,6 @@ func sameArgument(arg, where string, current, received wire.Table) *Exception {
 		}
 		// RabbitMQ drops the types where both are there.
 		return inequivalent(arg, where, plainly(is), plainly(was))
-	case arg == "x-queue-type" && (was == "classic" || is == "classic"):
-		return nil
 	}
 	return inequivalent(arg, where, shown(is, has), shown(was, had))
 }

@@ -296,6 +296,11 @@ func TestRestartKeepsWhatIsDurable(t *testing.T) {
 	if n := len(b.Bindings("/")); n != 2 {
 		t.Errorf("%d bindings left", n)
 	}
+	for _, x := range b.Exchanges("/") {
+		if x.Name == "lost" {
+			t.Error("a transient exchange is left")
+		}
+	}
 }
 
 func TestGlobalQosIsPerChannelUpTo42(t *testing.T) {

@@ -360,6 +360,8 @@ func TestStream(t *testing.T) {
 	c.ok(c.Nack(&wire.BasicNack{DeliveryTag: 1, Requeue: true})) // counts as taken
 	c.publish("", "s", "4")
 	c.expect("all#4 2, some#5 4, new#6 4")
+	c.consume("s", "last", "x-stream-offset", "last")
+	c.expect("last#7 4")
 	expectException(t, c.Get(&wire.BasicGet{Queue: "s"}, nil), 540,
 		"NOT_IMPLEMENTED - basic.get not supported by stream queues queue 's' in vhost '/'")
 }

@@ -6,7 +6,10 @@ import "slices"
 // the channel is closed. By 4.3 rules the deliveries go back to their queue and
 // their consumer is told that it is cancelled. It is not, yet: younger
 // deliveries stay valid, and once it has settled the overdue ones (which makes no
-// difference any more) it is served again. It ends when the client says so.
+// difference any more) it is served again. It ends when the client says so. Where
+// nobody can be told (the delivery is of a get or of a consumer that has ended, or the
+// client has not announced that it listens) the channel is closed too, and what was
+// overdue has gone back before that, so it does not count as failed.
 func (ch *Channel) checkOverdue() {
 	if ch.closed {
 		return
@@ -34,18 +37,24 @@ func (ch *Channel) checkOverdue() {
 		return
 	}
 	var slow []*consumer
+	closes := false
 	for _, e := range due {
 		c := e.holder
-		if c == nil || ch.consumers[c.tag] != c || ch.conn.info.NoCancelNotify {
-			ch.tooSlow(-1)
-			return
-		}
-		if !slices.Contains(slow, c) {
+		switch {
+		case c == nil || ch.consumers[c.tag] != c || ch.conn.info.NoCancelNotify:
+			closes = true
+		case !slices.Contains(slow, c):
 			slow = append(slow, c)
 		}
 		ch.unacked.replace(e.tag, &entry{msg: e.msg, queue: e.queue, holder: c, tag: e.tag, released: true})
-		c.timedOut++
+		if c != nil {
+			c.timedOut++
+		}
 		ch.requeue(e, false)
+	}
+	if closes {
+		ch.tooSlow(-1)
+		return
 	}
 	for _, c := range slow {
 		c.leaveTurn()
