@@ -52,7 +52,7 @@ const exitCodes = `
 Exit codes:
   0    every message was confirmed and routed
   1    another failure, such as stdin or the file of --failed
-  2    wrong flags, an unreadable file, a bad url
+  2    wrong flags, an unreadable file, a bad url, a closed stdin
   3    some messages were returned, nacked or refused
   4    no connection within --connect-timeout; TLS, login or vhost refused;
        nothing was read or published

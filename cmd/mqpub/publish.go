@@ -32,6 +32,9 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 	if len(bodies) > 0 {
 		stdin = nil
 	}
+	if stdin != nil && cli.IsClosed(stdin) {
+		return 0, cli.Usagef("stdin is closed, or is the null device opened for writing as well: there are no lines to read; give a BODY, or open it for reading, as </dev/null does")
+	}
 	failed, err := openFailedFile(o.failed, stdin)
 	if err != nil {
 		return 0, err

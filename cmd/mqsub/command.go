@@ -56,7 +56,7 @@ Exit codes:
   1    another failure: output that could not be written, or a reader that had
        not taken the last message --shutdown-timeout after a signal; with -n
        also a reader that has gone
-  2    wrong flags, an unreadable file, a bad url
+  2    wrong flags, an unreadable file, a bad url, a closed stdout
   4    no connection within --connect-timeout; TLS, login or vhost refused
   5    the connection was lost for longer than --retry
   7    the queue or exchange is missing or differs, or no permission; without -n
