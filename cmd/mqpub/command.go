@@ -40,13 +40,13 @@ A message that is not confirmed is named on stderr with its line and one of:
   unknown    it was sent and no answer came
 and appended to the file of --failed as one line of JSON.
 
-While the connection is lost mqpub waits for up to --retry. While it is up, the
+While the connection is lost mqpub waits for up to --retry; if it is lost again
+before any message had its answer, that is the same outage. While it is up, the
 oldest message without an answer may wait for --confirm-timeout, counted from
-when all before it had theirs and from when the connection last came up: slow
-progress is no failure, and neither are restarts. When either has passed, mqpub
-stops. So it does on SIGINT and SIGTERM: it reads no further, waits for what is
-in flight up to --shutdown-timeout, and says how far it came; a second signal
-ends it at once.`
+when all before it had theirs: slow progress is no failure, and neither are
+restarts. When either has passed, mqpub stops. So it does on SIGINT and SIGTERM:
+it reads no further, waits for what is in flight up to --shutdown-timeout, and
+says how far it came; a second signal ends it at once.`
 
 const exitCodes = `
 Exit codes:

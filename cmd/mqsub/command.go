@@ -57,8 +57,10 @@ Exit codes:
        not taken the last message --shutdown-timeout after a signal; with -n
        also a reader that has gone
   2    wrong flags, an unreadable file, a bad url, a closed stdout
-  4    no connection within --connect-timeout; TLS, login or vhost refused
-  5    the connection was lost for longer than --retry
+  4    no connection within --connect-timeout, or no subscription so long after
+       it; TLS, login or vhost refused
+  5    the connection was lost for longer than --retry, or again and again for
+       so long without a subscription in between
   7    the queue or exchange is missing or differs, or no permission; without -n
        also a queue that was deleted and not back within --retry
   8    with -n: idle for --idle-timeout, or the queue was deleted and not back
