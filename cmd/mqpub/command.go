@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -123,5 +124,5 @@ func (o *options) check(cmd *cobra.Command) error {
 	case o.shutdownTimeout < 0:
 		return cli.Usagef("--shutdown-timeout must not be negative")
 	}
-	return nil
+	return cmp.Or(cli.CheckName("-q", o.queue), cli.CheckName("-e", o.exchange), cli.CheckName("-r", o.routingKey))
 }

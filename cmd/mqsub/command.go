@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 	"time"
 
@@ -136,5 +137,10 @@ func (o *options) check(cmd *cobra.Command) error {
 	case o.shutdownTimeout < 0:
 		return cli.Usagef("--shutdown-timeout must not be negative")
 	}
-	return nil
+	for _, pattern := range o.patterns {
+		if err := cli.CheckName("-r", pattern); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(cli.CheckName("-q", o.queue), cli.CheckName("-e", o.exchange))
 }
