@@ -185,8 +185,8 @@ func durationField[T any](key string, at func(*T) *time.Duration) field[T] {
 	return field[T]{
 		key: key,
 		decode: func(d *decoder, n node, path string, x *T) {
-			failed := len(d.errs)
-			if *at(x) = d.duration(n, path); *at(x) == 0 && len(d.errs) == failed {
+			failed := d.failed()
+			if *at(x) = d.duration(n, path); *at(x) == 0 && d.failed() == failed {
 				d.refuseZero(n, path, n.value)
 			}
 		},
