@@ -76,7 +76,7 @@ func (c *Connection) Config(talk *Talk, queue string) (reconnect.Config, error) 
 		URLs:        urls,
 		Vhost:       c.Vhost,
 		Heartbeat:   c.Heartbeat,
-		DialTimeout: min(longestDial, c.ConnectTimeout*9/10/time.Duration(len(urls))),
+		DialTimeout: min(longestDial, c.ConnectTimeout/10*9/time.Duration(len(urls))),
 		Name:        c.Name,
 		Logger:      talk.Logger(),
 	}
