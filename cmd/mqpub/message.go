@@ -65,10 +65,10 @@ func (f *messageFlags) template() (producer.Message, error) {
 	for _, p := range f.properties {
 		name, value, ok := strings.Cut(p, "=")
 		if !ok {
-			return producer.Message{}, cli.Usagef("-p %s: expected NAME=VALUE", p)
+			return producer.Message{}, cli.Usagef("-p: expected NAME=VALUE")
 		}
 		if err := r.Properties.Set(name, value); err != nil {
-			return producer.Message{}, cli.Usagef("-p %s: %w", p, err)
+			return producer.Message{}, cli.Usagef("-p %s: %w", name, err)
 		}
 	}
 	for name, value := range f.named {

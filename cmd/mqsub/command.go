@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -110,10 +109,10 @@ func (o *options) command(do func() error) *cobra.Command {
 // unusable is the error about an argument. A url is not repeated: there may be a
 // password in it.
 func unusable(argument string) error {
-	if strings.Contains(argument, "://") || strings.Contains(argument, "@") {
+	if cli.IsLogin(argument) {
 		return cli.Usagef("there is no use for a url as an argument: give it with -u")
 	}
-	return cli.Usagef("there is no use for the argument %q", argument)
+	return cli.Usagef("there is no use for the argument %s", cli.Repeated(argument))
 }
 
 // check finds impossible combinations.
