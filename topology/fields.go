@@ -112,6 +112,9 @@ func suggestion[T any](key string, fields []field[T]) string {
 	}
 	best, distance := "", 3
 	for _, f := range fields {
+		if max(len(key)-len(f.key), len(f.key)-len(key)) >= distance {
+			continue // each byte more or less is one to insert or delete
+		}
 		if d := editDistance(key, f.key); d < distance {
 			best, distance = f.key, d
 		}
