@@ -68,8 +68,11 @@ type Config struct {
 	// argument that RabbitMQ does not know, and takes in silence. Only for New and
 	// NewInMemory.
 	Strict bool
-	// Journal is how many records are kept; negative keeps all. Defaults to 4096
-	// for New and NewInMemory, and to none for Start.
+	// Journal is how many records are kept; negative keeps all. Unless it is
+	// negative, frames and bodies are kept of the newest records only, 16 MiB of
+	// them together; older records have neither, and of one larger than 1 MiB its
+	// first 40 bytes are kept. Defaults to 4096 for New and NewInMemory, and to none
+	// for Start.
 	Journal int
 }
 

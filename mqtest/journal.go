@@ -34,7 +34,7 @@ type Record struct {
 	Kind    Kind
 	Conn    int
 	Channel uint16
-	Frame   []byte // of FromClient and ToClient
+	Frame   []byte // of FromClient and ToClient; see Config.Journal
 	Detail  string
 
 	// Of QueueEvent. Detail is one of published, returned, enqueued, refused,
@@ -143,6 +143,7 @@ type Journal struct {
 	first int        // index of the oldest
 	seq   uint64
 	bytes int // of frames and bodies, where there is a limit
+	empty int // how many of the oldest have had theirs taken
 }
 
 // defaultJournal is how many records a test's broker keeps.
@@ -175,6 +176,12 @@ func (j *Journal) add(r Record) {
 		j.list = append(j.list, r)
 		return
 	}
+	j.keepLocked(r)
+}
+
+// keepLocked keeps r where there is a limit, and returns how many older records it
+// has looked at.
+func (j *Journal) keepLocked(r Record) (looked int) {
 	size := len(r.Frame) + len(r.Body)
 	if size > journalBytes/16 {
 		r.Frame, r.Body = r.Frame[:min(len(r.Frame), shownText)], nil
@@ -188,12 +195,15 @@ func (j *Journal) add(r Record) {
 		j.bytes -= len(old.Frame) + len(old.Body)
 		*old = r
 		j.first = (j.first + 1) % j.limit
+		j.empty = max(j.empty-1, 0)
 	}
-	for i := j.first; j.bytes > journalBytes; i = (i + 1) % len(j.list) {
-		old := &j.list[i]
+	for ; j.bytes > journalBytes; j.empty++ {
+		old := &j.list[(j.first+j.empty)%len(j.list)]
 		j.bytes -= len(old.Frame) + len(old.Body)
 		old.Frame, old.Body = nil, nil
+		looked++
 	}
+	return looked
 }
 
 // Records returns what is kept, the oldest first.

@@ -21,7 +21,8 @@ type ProxyConfig struct {
 	// UpstreamTLS is used for an upstream that is an amqps URL. Defaults to the
 	// host's certificates.
 	UpstreamTLS *tls.Config
-	// Journal is how many records are kept; negative keeps all. Defaults to 4096
+	// Journal is how many records are kept; negative keeps all. Their frames are
+	// bounded as those of Config.Journal are. Defaults to 4096
 	// for NewProxy and to none for StartProxy.
 	Journal int
 }

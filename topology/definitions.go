@@ -68,14 +68,9 @@ func (d *decoder) definitions(root node, vhost string) Topology {
 // chooseVHost decides which virtual host is wanted; an export of one virtual host
 // says its name once, and not in every entry.
 func (d *decoder) chooseVHost(root node, lists map[string][]node, wanted, single string) (string, bool) {
-	var names []string
-	add := func(name string) {
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
+	found := make(map[string]bool)
 	if single != "" {
-		add(single)
+		found[single] = true
 	}
 	for _, key := range []string{"vhosts", "exchanges", "queues", "bindings"} {
 		name := "vhost"
@@ -86,27 +81,38 @@ func (d *decoder) chooseVHost(root node, lists map[string][]node, wanted, single
 			entries, _ := n.value.([]entry)
 			for _, e := range entries {
 				if s, ok := e.value.value.(string); ok && e.key == name {
-					add(s)
+					found[s] = true
 				}
 			}
 		}
 	}
-	slices.Sort(names)
-	quoted := make([]string, len(names))
-	for i := range names {
-		quoted[i] = strconv.Quote(names[i])
-	}
+	names := slices.Sorted(maps.Keys(found))
 	switch {
-	case wanted != "" && len(names) > 0 && !slices.Contains(names, wanted):
-		d.fail(root.line, "", "has no virtual host %q, only %s", wanted, strings.Join(quoted, ", "))
+	case wanted != "" && len(names) > 0 && !found[wanted]:
+		d.fail(root.line, "", "has no virtual host %q, only %s", wanted, quotedList(names))
 		return "", false
 	case wanted == "" && len(names) > 1:
-		d.fail(root.line, "", "has several virtual hosts, name one of them in LoadOptions.VHost: %s", strings.Join(quoted, ", "))
+		d.fail(root.line, "", "has several virtual hosts, name one of them in LoadOptions.VHost: %s", quotedList(names))
 		return "", false
 	case wanted == "" && len(names) == 1:
 		return names[0], true
 	}
 	return wanted, true
+}
+
+// maxListed bounds the names in one complaint.
+const maxListed = 20
+
+func quotedList(names []string) string {
+	var quoted []string
+	for _, name := range names[:min(len(names), maxListed)] {
+		quoted = append(quoted, strconv.Quote(name))
+	}
+	s := strings.Join(quoted, ", ")
+	if more := len(names) - len(quoted); more > 0 {
+		s += fmt.Sprintf(" and %d more", more)
+	}
+	return s
 }
 
 // object is one entry of the broker's definitions.

@@ -112,6 +112,9 @@ func suggestion[T any](key string, fields []field[T]) string {
 	}
 	best, distance := "", 3
 	for _, f := range fields {
+		if max(len(key)-len(f.key), len(f.key)-len(key)) >= distance {
+			continue // each byte more or less is one to insert or delete
+		}
 		if d := editDistance(key, f.key); d < distance {
 			best, distance = f.key, d
 		}
@@ -185,8 +188,8 @@ func durationField[T any](key string, at func(*T) *time.Duration) field[T] {
 	return field[T]{
 		key: key,
 		decode: func(d *decoder, n node, path string, x *T) {
-			failed := len(d.errs)
-			if *at(x) = d.duration(n, path); *at(x) == 0 && len(d.errs) == failed {
+			failed := d.failed()
+			if *at(x) = d.duration(n, path); *at(x) == 0 && d.failed() == failed {
 				d.refuseZero(n, path, n.value)
 			}
 		},

@@ -51,7 +51,7 @@ const (
 	maxJSONBytes = 64 << 20
 )
 
-// LoadError is one thing that is wrong in a file. Load joins all of them.
+// LoadError is one thing that is wrong in a file. Load joins the first fifty of them.
 type LoadError struct {
 	File    string // empty if Load was given a reader
 	Line    int    // counted from 1
@@ -100,9 +100,10 @@ func LoadFile(path string, opts LoadOptions) (Topology, error) {
 
 // Load reads a topology. It does not validate it, so that what is wrong in the
 // file and what is wrong in the topology can be told apart. The error joins
-// everything that is wrong in the file, each a *LoadError with its line: unknown
-// and repeated fields, values of another type, numbers without a unit where a
-// duration is wanted. An empty document is an empty topology.
+// what is wrong in the file, each a *LoadError with its line: unknown and repeated
+// fields, values of another type, numbers without a unit where a duration is wanted.
+// After fifty of them there is one, without a line, that says how many more there are.
+// An empty document is an empty topology.
 func Load(r io.Reader, opts LoadOptions) (Topology, error) { return load(r, "", opts) }
 
 func load(r io.Reader, file string, opts LoadOptions) (Topology, error) {
@@ -127,8 +128,8 @@ func load(r io.Reader, file string, opts LoadOptions) (Topology, error) {
 	default:
 		t = d.topology(root)
 	}
-	if len(d.errs) > 0 {
-		return Topology{}, errors.Join(d.errs...)
+	if d.failed() > 0 {
+		return Topology{}, d.err()
 	}
 	return t, nil
 }

@@ -1,6 +1,7 @@
 package topology
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -50,11 +51,47 @@ func (n node) kind() string {
 // decoder reads nodes and collects complaints.
 type decoder struct {
 	file string
-	errs []error
+	errs []error // the first of them
+	more int     // how many there are besides
 }
 
+// Somebody reads the complaints: what is wrong with a file of megabytes must not be
+// megabytes itself.
+const (
+	maxFaults    = 50
+	maxFaultText = 1000 // bytes of a problem, or of a path
+)
+
 func (d *decoder) fail(line int, path, format string, args ...any) {
-	d.errs = append(d.errs, &LoadError{File: d.file, Line: line, Path: path, Problem: fmt.Sprintf(format, args...)})
+	if len(d.errs) >= maxFaults {
+		d.more++
+		return
+	}
+	problem := clip(fmt.Sprintf(format, args...))
+	d.errs = append(d.errs, &LoadError{File: d.file, Line: line, Path: clip(path), Problem: problem})
+}
+
+// clip cuts the middle out of what is too long to be read.
+func clip(s string) string {
+	if len(s) <= maxFaultText {
+		return s
+	}
+	const half = maxFaultText / 2
+	return strings.ToValidUTF8(s[:half], "") + " ... " + strings.ToValidUTF8(s[len(s)-half:], "")
+}
+
+// failed is how many complaints there are.
+func (d *decoder) failed() int { return len(d.errs) + d.more }
+
+// err joins the complaints.
+func (d *decoder) err() error {
+	switch {
+	case d.more == 1:
+		d.errs = append(d.errs, &LoadError{File: d.file, Problem: "and 1 more fault"})
+	case d.more > 1:
+		d.errs = append(d.errs, &LoadError{File: d.file, Problem: fmt.Sprintf("and %d more faults", d.more)})
+	}
+	return errors.Join(d.errs...)
 }
 
 // entries returns the keys of a mapping; nothing at all is an empty mapping.

@@ -29,6 +29,9 @@ func parseYAML(data []byte) (n node, err error) {
 	if line := tooDeep(tokens); line > 0 {
 		return node{}, &LoadError{Line: line, Problem: fmt.Sprintf("is nested deeper than %d levels", maxDepth)}
 	}
+	if line := tooWide(tokens); line > 0 {
+		return node{}, &LoadError{Line: line, Problem: fmt.Sprintf("has more than %d keys in one mapping", maxKeys)}
+	}
 	file, err := parser.Parse(tokens, 0)
 	if err != nil {
 		ye, ok := err.(yaml.Error) //nolint:errorlint // the parser never wraps
@@ -81,6 +84,44 @@ func tooDeep(tokens token.Tokens) int {
 		if flow > maxDepth || started > maxDepth || (flow == 0 && indent > 4*maxDepth) {
 			return line
 		}
+	}
+	return 0
+}
+
+// maxKeys bounds the keys of one mapping: a queue has about twenty.
+const maxKeys = 500
+
+// tooWide returns the line of the first key too many in a mapping, or 0. It looks
+// before the parser does, whose time and memory grow with the square of their number.
+// In block style the keys of a mapping are those in one column, until something
+// begins further left; in flow style those between its braces.
+func tooWide(tokens token.Tokens) int {
+	var (
+		block [4*maxDepth + 2]int // keys by column, those that are too deep in the last
+		flow  []int               // keys of each mapping and list that is open
+		key   token.Position      // where what stands before this token begins
+	)
+	column := func(p *token.Position) int { return min(max(p.Column, 0), len(block)-1) }
+	for _, t := range tokens {
+		switch t.Type { //nolint:exhaustive // the others are neither keys nor ends
+		case token.SequenceStartType, token.MappingStartType:
+			flow = append(flow, 0)
+		case token.SequenceEndType, token.MappingEndType:
+			flow = flow[:max(len(flow)-1, 0)]
+		case token.SequenceEntryType:
+			clear(block[min(column(t.Position)+1, len(block)):])
+		case token.MappingValueType:
+			keys := &block[column(&key)]
+			if len(flow) > 0 {
+				keys = &flow[len(flow)-1]
+			} else {
+				clear(block[min(column(&key)+1, len(block)):])
+			}
+			if *keys++; *keys > maxKeys {
+				return t.Position.Line
+			}
+		}
+		key = *t.Position
 	}
 	return 0
 }

@@ -60,7 +60,7 @@ func (o *options) command(do func() error) *cobra.Command {
 		Example: examples,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return cli.Usagef("unexpected argument %q: mqbroker takes flags only", args[0])
+				return cli.Usagef("unexpected argument %s: mqbroker takes flags only", cli.Repeated(args[0]))
 			}
 			return nil
 		},

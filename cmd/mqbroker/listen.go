@@ -15,8 +15,8 @@ import (
 // was checked.
 func (o *options) address() (*net.TCPAddr, error) {
 	host, port, err := net.SplitHostPort(o.listen)
-	if err != nil || port == "" {
-		return nil, cli.Usagef("--listen: %q is not HOST:PORT, such as %s", o.listen, defaultListen)
+	if err != nil || port == "" || cli.IsLogin(o.listen) { // which is not looked up, either
+		return nil, cli.Usagef("--listen: %s is not HOST:PORT, such as %s", cli.Repeated(o.listen), defaultListen)
 	}
 	addr, err := net.ResolveTCPAddr("tcp", o.listen)
 	if err != nil {
@@ -47,15 +47,18 @@ func cannotListen(addr *net.TCPAddr, err error) string {
 }
 
 // reason is an error of package net without the operation and the address, which
-// the user knows.
+// the user knows, and without the port, which may be a password.
 func reason(err error) string {
 	var (
-		op  *net.OpError
-		dns *net.DNSError
+		op   *net.OpError
+		dns  *net.DNSError
+		addr *net.AddrError
 	)
 	switch {
+	case errors.As(err, &addr):
+		return addr.Err // such as: invalid port
 	case errors.As(err, &dns) && strings.HasPrefix(dns.Name, "tcp/"):
-		return fmt.Sprintf("there is no port %q", strings.TrimPrefix(dns.Name, "tcp/"))
+		return "the port is neither a number nor the name of a service"
 	case errors.As(err, &dns):
 		return fmt.Sprintf("cannot look up %q: %s", dns.Name, dns.Err)
 	case errors.As(err, &op):

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,19 +41,19 @@ A message that is not confirmed is named on stderr with its line and one of:
   unknown    it was sent and no answer came
 and appended to the file of --failed as one line of JSON.
 
-While the connection is lost mqpub waits for up to --retry. While it is up, the
+While the connection is lost mqpub waits for up to --retry; if it is lost again
+before any message had its answer, that is the same outage. While it is up, the
 oldest message without an answer may wait for --confirm-timeout, counted from
-when all before it had theirs and from when the connection last came up: slow
-progress is no failure, and neither are restarts. When either has passed, mqpub
-stops. So it does on SIGINT and SIGTERM: it reads no further, waits for what is
-in flight up to --shutdown-timeout, and says how far it came; a second signal
-ends it at once.`
+when all before it had theirs: slow progress is no failure, and neither are
+restarts. When either has passed, mqpub stops. So it does on SIGINT and SIGTERM:
+it reads no further, waits for what is in flight up to --shutdown-timeout, and
+says how far it came; a second signal ends it at once.`
 
 const exitCodes = `
 Exit codes:
   0    every message was confirmed and routed
   1    another failure, such as stdin or the file of --failed
-  2    wrong flags, an unreadable file, a bad url
+  2    wrong flags, an unreadable file, a bad url, a closed stdin
   3    some messages were returned, nacked or refused
   4    no connection within --connect-timeout; TLS, login or vhost refused;
        nothing was read or published
@@ -123,5 +124,5 @@ func (o *options) check(cmd *cobra.Command) error {
 	case o.shutdownTimeout < 0:
 		return cli.Usagef("--shutdown-timeout must not be negative")
 	}
-	return nil
+	return cmp.Or(cli.CheckName("-q", o.queue), cli.CheckName("-e", o.exchange), cli.CheckName("-r", o.routingKey))
 }

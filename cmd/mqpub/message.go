@@ -4,6 +4,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -63,10 +65,10 @@ func (f *messageFlags) template() (producer.Message, error) {
 	for _, p := range f.properties {
 		name, value, ok := strings.Cut(p, "=")
 		if !ok {
-			return producer.Message{}, cli.Usagef("-p %s: expected NAME=VALUE", p)
+			return producer.Message{}, cli.Usagef("-p: expected NAME=VALUE")
 		}
 		if err := r.Properties.Set(name, value); err != nil {
-			return producer.Message{}, cli.Usagef("-p %s: %w", p, err)
+			return producer.Message{}, cli.Usagef("-p %s: %w", name, err)
 		}
 	}
 	for name, value := range f.named {
@@ -103,6 +105,9 @@ func parseHeader(s string) (name string, value any, err error) {
 		return "", nil, errors.New("the name is missing")
 	}
 	value, err = parseValue(kind, text)
+	if err == nil && !isFinite(value) {
+		err = errors.New("a broker closes the connection over NaN and infinity: send them as a string")
+	}
 	return name, value, err
 }
 
@@ -136,10 +141,10 @@ func parseValue(kind, text string) (any, error) {
 		return uint32(n), expect(err, "an integer from 0 to 4294967295")
 	case "float32":
 		f, err := strconv.ParseFloat(text, 32)
-		return float32(f), expect(err, "a number")
+		return float32(f), expectFloat(err, kind)
 	case "float", "float64":
 		f, err := strconv.ParseFloat(text, 64)
-		return f, expect(err, "a number")
+		return f, expectFloat(err, "float64")
 	case "time":
 		t, err := time.Parse(time.RFC3339, text)
 		return t, expect(err, "a time such as 2026-01-02T03:04:05Z")
@@ -167,4 +172,31 @@ func expect(err error, what string) error {
 		return nil
 	}
 	return fmt.Errorf("expected %s", what)
+}
+
+func expectFloat(err error, kind string) error {
+	if errors.Is(err, strconv.ErrRange) {
+		return fmt.Errorf("out of the range of %s", kind)
+	}
+	return expect(err, "a number")
+}
+
+// isFinite reports whether every number in a header's value is one. RabbitMQ cannot
+// read the others.
+func isFinite(value any) bool {
+	switch v := value.(type) {
+	case float32:
+		return isFinite(float64(v))
+	case float64:
+		return !math.IsNaN(v) && !math.IsInf(v, 0)
+	case []any:
+		return !slices.ContainsFunc(v, func(x any) bool { return !isFinite(x) })
+	case amqp.Table:
+		for _, x := range v {
+			if !isFinite(x) {
+				return false
+			}
+		}
+	}
+	return true
 }

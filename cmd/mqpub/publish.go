@@ -32,6 +32,9 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 	if len(bodies) > 0 {
 		stdin = nil
 	}
+	if stdin != nil && cli.IsClosed(stdin) {
+		return 0, cli.Usagef("stdin is closed, or is the null device opened for writing as well: there are no lines to read; give a BODY, or open it for reading, as </dev/null does")
+	}
 	failed, err := openFailedFile(o.failed, stdin)
 	if err != nil {
 		return 0, err
@@ -75,6 +78,7 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 		pending:  make(chan sent, o.inFlight),
 		resolved: make(chan struct{}),
 	}
+	outage.EndsWith(j.progress)
 	in := arguments(bodies)
 	if stdin != nil {
 		if cli.IsTerminal(stdin) {
@@ -181,8 +185,9 @@ func (j *job) resolve(what string) {
 	}
 }
 
-// verdict waits for one, at most for --confirm-timeout while the connection is
-// up, from when it is the oldest and from when the connection came up.
+// verdict waits for one, at most for --confirm-timeout from when it is the oldest,
+// in which time without a connection does not count. A new connection does not start
+// it again, or one that is lost each time before the confirm would never end.
 func (j *job) verdict(c *producer.Confirmation) error {
 	select {
 	case <-c.Done():
@@ -194,7 +199,7 @@ func (j *job) verdict(c *producer.Confirmation) error {
 		<-c.Done()
 		return c.Err()
 	}
-	oldest := time.Now()
+	before := j.outage.UpFor()
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for {
@@ -203,22 +208,24 @@ func (j *job) verdict(c *producer.Confirmation) error {
 			return c.Err()
 		case <-timer.C:
 		}
-		from := oldest
-		up, since := j.outage.Up()
-		if up && since.After(from) {
-			from = since
-		}
-		left := limit
-		if up {
-			left -= time.Since(from)
-		}
+		left := limit - (j.outage.UpFor() - before)
 		if left <= 0 {
 			j.giveUp(&confirmTimeoutError{limit: limit, status: j.pool.Status(reconnect.Publishing)})
 			<-c.Done()
 			return c.Err()
 		}
-		timer.Reset(left)
+		timer.Reset(max(left, lookAgain)) // left stands still while there is no connection
 	}
+}
+
+// lookAgain is short beside any --confirm-timeout and costs nothing.
+const lookAgain = 10 * time.Millisecond
+
+// progress is how many messages have the broker's answer, and whether any waits for
+// one: what a connection is for.
+func (j *job) progress() (answers uint64, waiting bool) {
+	s := j.producer.Stats()
+	return s.Confirmed + s.Returned + s.Nacked + s.Refused, s.InFlight > 0
 }
 
 // confirmTimeoutError says that --confirm-timeout has passed.

@@ -171,3 +171,31 @@ func keptIn(t *testing.T, path string) string {
 	}
 	return strings.Join(bodies, " ")
 }
+
+// Each publish costs the connection, so a connection is no sign of an end. Time with
+// it counts for --confirm-timeout, time without for --retry: one of them ends it.
+func TestAMessageThatCostsItsConnectionEachTimeEndsTheRun(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		args []string
+		do   mqtest.Action
+		says string
+	}{
+		{"at once", []string{"--retry", "1s", "--confirm-timeout", "1h"}, mqtest.Cut(), "; trying again for another "},
+		{"after a while", []string{"--retry", "forever", "--confirm-timeout", "1s"}, mqtest.Delay(300 * time.Millisecond).Then(mqtest.Cut()), "mqpub: no confirmation for 1s (--confirm-timeout)"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			b := clitest.Broker(t, mqtest.Config{Strict: true}, bound)
+			fault := b.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", If: isB, Do: c.do})
+			r := publishABC(t, b, c.args...)
+			if r.code != 5 || !strings.Contains(r.stderr, c.says) || !strings.Contains(r.kept, "b") {
+				t.Errorf("exit %d, kept %q, said\n%swant %s", r.code, r.kept, r.stderr, c.says)
+			}
+			if fault.Hits() < 2 {
+				t.Errorf("the connection was lost %d times", fault.Hits())
+			}
+		})
+	}
+}

@@ -89,7 +89,7 @@ func reason(err, ended error, accepted bool) string {
 	case errors.As(err, &refused) && errors.As(err, &broker):
 		text = cli.Explain(broker)
 	case errors.As(err, &refused):
-		text = strings.TrimPrefix(refused.Error(), "refused: ")
+		text = strings.TrimPrefix(cli.Explain(refused), "refused: ")
 	default:
 		text = because(e, ended)
 	}

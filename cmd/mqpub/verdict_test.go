@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/mqkit/mqkit/internal/cli"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
@@ -30,6 +32,7 @@ func TestEachVerdictIsNamedWithItsReason(t *testing.T) {
 		{"no binding", failure(producer.Returned, &producer.ReturnedError{Code: 312, Text: "NO_ROUTE", Exchange: "e", RoutingKey: "k"}), nil, `returned: exchange "e" has no queue bound for routing key "k"`},
 		{"nacked", failure(producer.Nacked, producer.ErrNacked), nil, "nacked: a queue did not take it"},
 		{"refused here", failure(producer.Refused, &producer.RefusedError{Field: "RoutingKey", Reason: "has 300 bytes, AMQP allows 255"}), nil, "refused: RoutingKey has 300 bytes, AMQP allows 255"},
+		{"refused by the driver", failure(producer.Refused, &producer.RefusedError{Field: "Headers", Reason: (&amqp.Error{Code: 502, Reason: "invalid field"}).Error()}), nil, "refused: Headers invalid field"},
 		{"refused there", failure(producer.Refused, &producer.RefusedError{Reason: "...", Err: &reconnect.BrokerError{Code: 404, Text: "NOT_FOUND - no exchange 'e' in vhost '/'"}}), nil, "refused: there is no exchange 'e' in vhost '/': create it first, or check the name (404)"},
 		{"unknown, lost", failure(producer.Unknown, fmt.Errorf("%w: %w", producer.ErrUnconfirmed, lost)), lost, "unknown: " + lostText},
 		{"not sent, lost", failure(producer.NotSent, fmt.Errorf("%w: %w", producer.ErrNotSent, producer.ErrClosed)), lost, "not sent: " + lostText},

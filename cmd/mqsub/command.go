@@ -1,7 +1,7 @@
 package main
 
 import (
-	"strings"
+	"cmp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -56,9 +56,11 @@ Exit codes:
   1    another failure: output that could not be written, or a reader that had
        not taken the last message --shutdown-timeout after a signal; with -n
        also a reader that has gone
-  2    wrong flags, an unreadable file, a bad url
-  4    no connection within --connect-timeout; TLS, login or vhost refused
-  5    the connection was lost for longer than --retry
+  2    wrong flags, an unreadable file, a bad url, a closed stdout
+  4    no connection within --connect-timeout, or no subscription so long after
+       it; TLS, login or vhost refused
+  5    the connection was lost for longer than --retry, or again and again for
+       so long without a subscription in between
   7    the queue or exchange is missing or differs, or no permission; without -n
        also a queue that was deleted and not back within --retry
   8    with -n: idle for --idle-timeout, or the queue was deleted and not back
@@ -107,10 +109,10 @@ func (o *options) command(do func() error) *cobra.Command {
 // unusable is the error about an argument. A url is not repeated: there may be a
 // password in it.
 func unusable(argument string) error {
-	if strings.Contains(argument, "://") || strings.Contains(argument, "@") {
+	if cli.IsLogin(argument) {
 		return cli.Usagef("there is no use for a url as an argument: give it with -u")
 	}
-	return cli.Usagef("there is no use for the argument %q", argument)
+	return cli.Usagef("there is no use for the argument %s", cli.Repeated(argument))
 }
 
 // check finds impossible combinations.
@@ -134,5 +136,10 @@ func (o *options) check(cmd *cobra.Command) error {
 	case o.shutdownTimeout < 0:
 		return cli.Usagef("--shutdown-timeout must not be negative")
 	}
-	return nil
+	for _, pattern := range o.patterns {
+		if err := cli.CheckName("-r", pattern); err != nil {
+			return err
+		}
+	}
+	return cmp.Or(cli.CheckName("-q", o.queue), cli.CheckName("-e", o.exchange))
 }

@@ -50,11 +50,14 @@ func (j *job) ending(err error) (code int, line string) {
 		return cli.ExitLost, lost.Error() + short
 	case errors.As(cause, &unsubscribed):
 		code := cli.ExitTopology
+		refused := cli.CodeOf(unsubscribed.cause) == cli.ExitTopology
 		switch {
-		case bounded && unsubscribed.ever:
-			code = cli.ExitShort
-		case !unsubscribed.ever && cli.CodeOf(unsubscribed.cause) == cli.ExitFailure: // no answer at all
+		case !unsubscribed.ever && !refused: // no answer at all
 			code = cli.ExitUnreachable
+		case unsubscribed.ever && unsubscribed.again && !refused:
+			code = cli.ExitLost
+		case unsubscribed.ever && bounded:
+			code = cli.ExitShort
 		}
 		return code, unsubscribed.Error() + short
 	case output != nil && !output.isReaders():

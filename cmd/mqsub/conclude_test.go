@@ -81,6 +81,21 @@ func TestHowARunEndsDecidesItsCode(t *testing.T) {
 			unbounded: 7, unboundedLine: "no subscription within 1s (--connect-timeout): " + missing,
 			bounded: 7, boundedLine: "no subscription within 1s (--connect-timeout): " + missing + short,
 		},
+		{
+			name: "never subscribed, and the connection refused again", cause: &unsubscribedError{limit: 1e9, cause: &reconnect.DialError{Attempts: []reconnect.Attempt{{Address: "h:1", Err: errors.New("refused")}}}}, taken: 2,
+			unbounded: 4, unboundedLine: "no subscription within 1s (--connect-timeout): h:1: refused",
+			bounded: 4, boundedLine: "no subscription within 1s (--connect-timeout): h:1: refused" + short,
+		},
+		{
+			name: "each subscription costs the connection", cause: &unsubscribedError{limit: 1e9, cause: errors.New("gone"), ever: true, again: true}, taken: 2,
+			unbounded: 5, unboundedLine: "the subscription was lost for longer than 1s (--retry): gone",
+			bounded: 5, boundedLine: "the subscription was lost for longer than 1s (--retry): gone" + short,
+		},
+		{
+			name: "queue gone after a restart", cause: &unsubscribedError{limit: 1e9, cause: noQueue, ever: true, again: true}, taken: 2,
+			unbounded: 7, unboundedLine: "the subscription was lost for longer than 1s (--retry): " + missing,
+			bounded: 8, boundedLine: "the subscription was lost for longer than 1s (--retry): " + missing + short,
+		},
 		{name: "anything", returned: errors.New("boom"), taken: 2, unbounded: 1, unboundedLine: "boom", bounded: 1, boundedLine: "boom" + short},
 	} {
 		for _, count := range []uint64{0, 5} {

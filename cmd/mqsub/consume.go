@@ -24,6 +24,9 @@ func consume(ctx context.Context, o *options, stdout, stderr io.Writer) (code in
 		return 0, err
 	}
 	cfg.First = reconnect.Consuming
+	if cli.IsClosed(stdout) {
+		return 0, cli.Usagef("stdout is closed, or is the null device opened for reading as well: what is written there would be acked and lost; to throw messages away, open it for writing, as >/dev/null does")
+	}
 
 	interrupts := cli.CatchInterrupts(ctx)
 	defer interrupts.Stop()

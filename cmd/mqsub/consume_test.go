@@ -150,16 +150,20 @@ func TestALostSubscriptionEndsTheRunWhenItsTimeIsOver(t *testing.T) {
 		retry cli.Retry
 		ever  int
 		down  bool          // the connection is lost, too
+		again int           // how often it was found again before
 		after time.Duration // since it was first seen to be missing
 		want  string
 	}{
-		{"a moment", cli.Retry{For: time.Minute}, 1, false, 59 * time.Second, ""},
-		{"for too long", cli.Retry{For: time.Minute}, 1, false, time.Minute, "the subscription was lost for longer than 1m (--retry): " + missing},
-		{"not to be waited for", cli.Retry{}, 1, false, 0, "the subscription was lost: " + missing},
-		{"forever", cli.Retry{Forever: true}, 1, false, time.Hour, ""},
-		{"with its connection", cli.Retry{For: time.Minute}, 1, true, time.Hour, ""},
-		{"never there", cli.Retry{Forever: true}, 0, false, 10 * time.Second, "no subscription within 10s (--connect-timeout): " + missing},
-		{"not there yet", cli.Retry{}, 0, false, 9 * time.Second, ""},
+		{"a moment", cli.Retry{For: time.Minute}, 1, false, 0, 59 * time.Second, ""},
+		{"for too long", cli.Retry{For: time.Minute}, 1, false, 0, time.Minute, "the subscription was lost for longer than 1m (--retry): " + missing},
+		{"not to be waited for", cli.Retry{}, 1, false, 0, 0, "the subscription was lost: " + missing},
+		{"forever", cli.Retry{Forever: true}, 1, false, 0, time.Hour, ""},
+		{"with its connection", cli.Retry{For: time.Minute}, 1, true, 0, time.Hour, ""},
+		{"with its connection, again and again", cli.Retry{For: time.Minute}, 1, true, 2, time.Minute, "the subscription was lost for longer than 1m (--retry): " + missing},
+		{"with its connection, again and again, a moment", cli.Retry{For: time.Minute}, 1, true, 2, 59 * time.Second, ""},
+		{"never there, nor its connection", cli.Retry{Forever: true}, 0, true, 2, 10 * time.Second, "no subscription within 10s (--connect-timeout): " + missing},
+		{"never there", cli.Retry{Forever: true}, 0, false, 0, 10 * time.Second, "no subscription within 10s (--connect-timeout): " + missing},
+		{"not there yet", cli.Retry{}, 0, false, 0, 9 * time.Second, ""},
 	} {
 		j, _ := newJob(t, options{connection: cli.Connection{Retry: c.retry, ConnectTimeout: 10 * time.Second}})
 		j.outage = cli.NewOutage(j.talk, cli.Retry{Forever: true}, func(error) {})
@@ -170,14 +174,15 @@ func TestALostSubscriptionEndsTheRunWhenItsTimeIsOver(t *testing.T) {
 		var w subscriptionWatch
 		lost := consumer.Status{Sessions: c.ever, Cause: noQueue}
 		begin := time.Now()
+		j.begun = begin
 		if c.ever > 0 { // what was lost and found before does not count
-			j.watchLoss(&w, consumer.Status{Sessions: 1, Subscribed: true}, begin.Add(-time.Second))
+			j.watchLoss(&w, consumer.Status{Sessions: 1, Subscribed: true}, 1, begin.Add(-time.Second))
 		}
-		j.watchLoss(&w, lost, begin)
+		j.watchLoss(&w, lost, 1, begin)
 		if j.work.Err() != nil { // its connection may be found lost in a moment
 			t.Errorf("%s: ended at the first look", c.name)
 		}
-		j.watchLoss(&w, lost, begin.Add(c.after))
+		j.watchLoss(&w, lost, 1+c.again, begin.Add(c.after))
 		got := ""
 		var e *unsubscribedError
 		if cause := context.Cause(j.work); errors.As(cause, &e) {

@@ -319,3 +319,37 @@ func TestALostConnectionIsNoDeletedQueue(t *testing.T) {
 		})
 	}
 }
+
+// Each attempt costs the connection, so a connection is no sign of an end.
+func TestASubscriptionThatCostsItsConnectionEachTimeEndsInTime(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		skip int // subscriptions that succeed
+		args []string
+		code int
+		says string
+	}{
+		{"never", 0, []string{"--connect-timeout", "1s", "--retry", "forever"}, 4, "mqsub: no subscription within 1s (--connect-timeout): "},
+		{"later", 1, []string{"--retry", "1s"}, 5, "mqsub: the subscription was lost for longer than 1s (--retry): "},
+		{"later, with a count", 1, []string{"--retry", "1s", "-n", "5"}, 5, "mqsub: the subscription was lost for longer than 1s (--retry): "},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := stand(t, mqtest.Rules43, 1)
+			cut := r.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Skip: c.skip, Do: mqtest.Cut()})
+			out := newAwaited()
+			r.start(out, append(c.args, "--shutdown-timeout", "1s")...)
+			if c.skip > 0 {
+				r.cut(out)
+			}
+			<-r.ended
+			if r.code != c.code || !strings.Contains(r.stderr.String(), c.says) {
+				t.Errorf("exit %d, want %d; said\n%swant %s", r.code, c.code, &r.stderr, c.says)
+			}
+			if cut.Hits() < 2 {
+				t.Errorf("%d subscriptions have cost the connection", cut.Hits())
+			}
+		})
+	}
+}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/internal/cli"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 // idleError says that nothing came for --idle-timeout.
@@ -15,12 +16,13 @@ func (e *idleError) Error() string {
 	return fmt.Sprintf("nothing came for %s (--idle-timeout)", cli.Limit(e.limit))
 }
 
-// unsubscribedError says that the connection is up and the queue cannot be
-// consumed.
+// unsubscribedError says that the queue cannot be consumed, although there is a
+// connection, or was in between.
 type unsubscribedError struct {
 	limit time.Duration
 	cause error
 	ever  bool // it could before
+	again bool // the connection was lost, and found, since
 }
 
 func (e *unsubscribedError) Error() string {
@@ -62,7 +64,7 @@ func (j *job) watchSubscription(ended <-chan struct{}) {
 			if j.isIdle(st, now) {
 				j.stop(&idleError{limit: j.options.idleTimeout})
 			}
-			j.watchLoss(&w, st, now)
+			j.watchLoss(&w, st, j.pool.Status(reconnect.Consuming).Sessions, now)
 		}
 	}
 }
@@ -81,39 +83,45 @@ func (j *job) isIdle(st consumer.Status, now time.Time) bool {
 
 // subscriptionWatch is what watchLoss remembers.
 type subscriptionWatch struct {
-	lost time.Time // when it was first seen not to be, zero if it is
-	told bool
+	lost          time.Time // when it was first seen not to be, zero if it is
+	told          bool
+	subscriptions int // so far
+	connections   int // when it was lost
 }
 
-// watchLoss is about a subscription that is missing while its connection is up:
-// the connection's own outages are Outage's.
-func (j *job) watchLoss(w *subscriptionWatch, st consumer.Status, now time.Time) {
-	up, _ := j.outage.Up()
+// watchLoss ends the run when there is no first subscription within
+// --connect-timeout, or when one that was lost is not back within --retry, however
+// often there is a connection in between: a subscription may be what costs it. An
+// outage of the connection itself, without one in between, is Outage's. connections
+// is how many there were so far.
+func (j *job) watchLoss(w *subscriptionWatch, st consumer.Status, connections int, now time.Time) {
 	ever := st.Sessions > 0
 	switch {
 	case st.Subscribed:
 		if w.told {
 			j.talk.Note("subscribed again after %s", cli.Seconds(now.Sub(w.lost)))
 		}
-		*w = subscriptionWatch{}
+		*w = subscriptionWatch{subscriptions: st.Sessions}
 		return
-	case !up:
-		w.lost, w.told = time.Time{}, false
-		return
-	case w.lost.IsZero():
-		w.lost = now
+	case w.lost.IsZero(), w.subscriptions != st.Sessions: // it may have been back for a moment
+		*w = subscriptionWatch{lost: now, subscriptions: st.Sessions, connections: connections}
+		if !ever {
+			w.lost = j.begun
+		}
 		return // its connection may be lost, too, which Outage hears a moment later
 	}
+	up, since := j.outage.Up()
+	again := connections > w.connections
 	limit := j.options.connection.Retry
 	if !ever {
 		limit = cli.Retry{For: j.options.connection.ConnectTimeout}
 	}
 	missing := now.Sub(w.lost)
-	if !limit.Forever && missing >= limit.For {
-		j.stop(&unsubscribedError{limit: limit.For, cause: st.Cause, ever: ever})
+	if !limit.Forever && missing >= limit.For && (up || again || !ever) {
+		j.stop(&unsubscribedError{limit: limit.For, cause: st.Cause, ever: ever, again: again})
 		return
 	}
-	if !w.told && missing >= tellAfter {
+	if up && !w.told && min(missing, now.Sub(since)) >= tellAfter {
 		w.told = true
 		j.talk.Note("not subscribed: %s; trying again", cli.Explain(st.Cause))
 	}

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"slices"
@@ -76,7 +78,7 @@ func (c *Connection) Config(talk *Talk, queue string) (reconnect.Config, error) 
 		URLs:        urls,
 		Vhost:       c.Vhost,
 		Heartbeat:   c.Heartbeat,
-		DialTimeout: min(longestDial, c.ConnectTimeout*9/10/time.Duration(len(urls))),
+		DialTimeout: min(longestDial, c.ConnectTimeout/10*9/time.Duration(len(urls))),
 		Name:        c.Name,
 		Logger:      talk.Logger(),
 	}
@@ -164,7 +166,11 @@ func (c *Connection) filePassword() (string, error) {
 	}
 	b, err := os.ReadFile(c.PasswordFile)
 	if err != nil {
-		return "", &UsageError{Err: fmt.Errorf("--password-file: %w", err)}
+		var file *fs.PathError // its path may be the password
+		if errors.As(err, &file) {
+			err = file.Err
+		}
+		return "", Usagef("--password-file: cannot be read: %w; it takes the name of a file, not the password", err)
 	}
 	line := strings.TrimSuffix(strings.TrimSuffix(string(b), "\n"), "\r")
 	if line == "" {

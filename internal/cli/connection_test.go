@@ -102,6 +102,8 @@ func TestEveryAddressGetsItsShareOfTheConnectTimeout(t *testing.T) {
 	}{
 		{nil, 5 * time.Second},
 		{[]string{"--connect-timeout", "2s"}, 1800 * time.Millisecond},
+		{[]string{"--connect-timeout", "1000000h"}, 5 * time.Second},
+		{[]string{"--connect-timeout", "2562047h", "-u", "amqp://a", "-u", "amqp://b"}, 5 * time.Second},
 		{[]string{"--connect-timeout", "10s", "-u", "amqp://a", "-u", "amqp://b", "-u", "amqp://c"}, 3 * time.Second},
 	} {
 		cfg, _, err := parsed(t, nil, "", c.args...)

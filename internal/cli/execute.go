@@ -41,7 +41,7 @@ func Execute(cmd *cobra.Command, args []string, s Streams, code *int) int {
 	if err == nil {
 		return *code
 	}
-	_, _ = fmt.Fprintf(s.Err, "%s: %s (see %s --help)\n", name, FailLine(err), name)
+	_, _ = fmt.Fprintf(s.Err, "%s: %s (see %s --help)\n", name, withoutLogins(FailLine(err), args), name)
 	return ExitUsage
 }
 
@@ -65,7 +65,7 @@ func flagError(err error) error {
 	switch {
 	case errors.As(err, &invalid):
 		f := invalid.GetFlag()
-		return fmt.Errorf("--%s: %q %s", f.Name, invalid.GetValue(), expected(f, invalid))
+		return fmt.Errorf("--%s: %s %s", f.Name, Repeated(invalid.GetValue()), expected(f, invalid))
 	case errors.As(err, &missing):
 		return fmt.Errorf("--%s needs a value", missing.GetFlag().Name)
 	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "":

@@ -91,6 +91,10 @@ func TestErrorsBecomeOneLineAndACode(t *testing.T) {
 		{"shutdown", reply(320, "CONNECTION_FORCED - broker forced connection closure with reason 'shutdown'"), 1, "the broker says: broker forced connection closure with reason 'shutdown' (320)"},
 		{"SIGINT", &cli.Interrupted{Signal: syscall.SIGINT}, 130, "interrupted (SIGINT)"},
 		{"SIGTERM", &cli.Interrupted{Signal: syscall.SIGTERM, Twice: true}, 143, "interrupted twice (SIGTERM)"},
+		{"the driver", fmt.Errorf("publish: %w", &amqp.Error{Code: 504, Reason: "channel/connection is not open"}), 1, "publish: channel/connection is not open"},
+		{"the driver, about itself", &amqp.Error{Code: 501, Reason: (&amqp.Error{Code: 502, Reason: "invalid field or value \"x\" inside of a frame"}).Error()}, 1, `invalid field or value "x" inside of a frame`},
+		{"the broker, about an exception", reply(501, "FRAME_ERROR - "+(&amqp.Error{Code: 502, Reason: "bad"}).Error()), 1, "the broker says: bad (501)"},
+		{"the driver, cut off", errors.New(`Exception (501) Reason: "half`), 1, `Exception (501) Reason: "half`},
 		{"anything", errors.New("first\nsecond"), 1, "first; second"},
 	} {
 		if got := cli.CodeOf(c.err); got != c.code {

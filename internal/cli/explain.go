@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -77,6 +79,7 @@ func Explain(err error) string {
 	default:
 		text := strings.TrimPrefix(err.Error(), reconnect.ErrConfig.Error()+": ")
 		text = strings.TrimPrefix(text, "connect: ") // the system call
+		text = withoutExceptions(text)
 		return oneLine(strings.TrimSuffix(text, ": EOF"))
 	}
 }
@@ -90,9 +93,31 @@ func explainDial(e *reconnect.DialError) string {
 	return strings.Join(parts, "; ")
 }
 
+// exception is how the driver writes an error of its own or of the broker.
+var exception = regexp.MustCompile(`Exception \(-?\d+\) Reason: "`)
+
+// withoutExceptions takes the reason out of what the driver calls an exception, and
+// out of one that it has wrapped in another: Exception (501) Reason: "Exception (502)
+// Reason: \"..."". What stands before and behind it stays.
+func withoutExceptions(text string) string {
+	for {
+		at := exception.FindStringIndex(text)
+		if at == nil {
+			return text
+		}
+		before, rest := text[:at[0]], text[at[1]-1:]
+		quoted, err := strconv.QuotedPrefix(rest)
+		if err != nil {
+			return text // it was cut off
+		}
+		reason, _ := strconv.Unquote(quoted)
+		text = before + reason + rest[len(quoted):]
+	}
+}
+
 // explainReply says a reply of the broker in words that a person can act on.
 func explainReply(e *reconnect.BrokerError) string {
-	text := replyText(e.Text)
+	text := replyText(withoutExceptions(e.Text))
 	switch {
 	case e.Code == amqp.AccessRefused && strings.Contains(e.Text, "Login was refused"):
 		return "the broker refuses the login: wrong user or password, or a user that may log in from the broker's machine only (403)"
@@ -126,7 +151,7 @@ func explainDeclare(e *topology.DeclareError) string {
 	text := ""
 	var reply *amqp.Error
 	if errors.As(e.Err, &reply) {
-		text = replyText(reply.Reason)
+		text = replyText(withoutExceptions(reply.Reason))
 	}
 	switch e.Cause {
 	case topology.CauseInequivalent:

@@ -26,7 +26,7 @@ func (e *LostError) Unwrap() error { return e.Cause }
 
 // Outage watches one connection from its first success on, says when it is lost
 // and found, and calls giveUp once, with a *LostError, when one outage lasts
-// longer than its limit.
+// longer than its limit. An outage ends with a connection, or as EndsWith says.
 type Outage struct {
 	talk   *Talk
 	limit  Retry
@@ -40,11 +40,26 @@ type Outage struct {
 	cause  error
 	timer  *time.Timer
 	closed bool
+
+	progress func() (answers uint64, waiting bool) // nil: a connection is enough
+	answers  uint64                                // when it was last lost
+	spent    time.Duration                         // how much of the limit the present outage took before it was last connected
+	upBefore time.Duration                         // how long it was connected before since
 }
 
 // NewOutage returns an Outage that has seen nothing yet.
 func NewOutage(talk *Talk, limit Retry, giveUp func(error)) *Outage {
 	return &Outage{talk: talk, limit: limit, giveUp: giveUp}
+}
+
+// EndsWith has an outage end not with a connection but with what it is for: with
+// another answer of the broker, or when nothing waits for one. A connection that is
+// lost before that has not ended it, and only adds to its time. progress is called
+// with each change of state.
+func (o *Outage) EndsWith(progress func() (answers uint64, waiting bool)) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.progress = progress
 }
 
 // Observe is for reconnect.Config.OnStateChange.
@@ -54,8 +69,20 @@ func (o *Outage) Observe(c reconnect.StateChange) {
 	}
 }
 
+// look asks for progress; without anybody to ask nothing waits.
+func (o *Outage) look() (answers uint64, waiting bool) {
+	o.mu.Lock()
+	progress := o.progress
+	o.mu.Unlock()
+	if progress == nil {
+		return 0, false
+	}
+	return progress()
+}
+
 // note takes a change in and returns what is to be said about it.
 func (o *Outage) note(c reconnect.StateChange) string {
+	answers, waiting := o.look()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -64,20 +91,24 @@ func (o *Outage) note(c reconnect.StateChange) string {
 	case c.To == reconnect.Connected && c.From == reconnect.Blocked:
 		return "the broker takes messages again"
 	case c.To == reconnect.Connected:
-		return o.foundLocked(c)
+		return o.foundLocked(c, waiting)
 	case c.To == reconnect.Blocked:
 		return fmt.Sprintf("%v: waiting", c.Cause)
 	case c.To == reconnect.Waiting:
-		return o.lostLocked(c)
+		return o.lostLocked(c, answers, waiting)
 	default:
 		return ""
 	}
 }
 
-func (o *Outage) foundLocked(c reconnect.StateChange) string {
+func (o *Outage) foundLocked(c reconnect.StateChange, waiting bool) string {
 	line := ""
 	if o.ever {
 		line = fmt.Sprintf("connected again to %s after %s", c.Address, Seconds(c.At.Sub(o.since)))
+		o.spent += c.At.Sub(o.since)
+	}
+	if !waiting {
+		o.spent = 0
 	}
 	o.ever, o.up, o.since = true, true, c.At
 	if o.timer != nil && o.limit.For > 0 { // with 0 it is too late
@@ -86,7 +117,7 @@ func (o *Outage) foundLocked(c reconnect.StateChange) string {
 	return line
 }
 
-func (o *Outage) lostLocked(c reconnect.StateChange) string {
+func (o *Outage) lostLocked(c reconnect.StateChange, answers uint64, waiting bool) string {
 	o.cause = c.Cause
 	switch {
 	case !o.ever:
@@ -99,16 +130,26 @@ func (o *Outage) lostLocked(c reconnect.StateChange) string {
 	case !o.up:
 		return ""
 	}
+	o.upBefore += c.At.Sub(o.since)
 	o.up, o.since = false, c.At
+	if answers != o.answers || !waiting {
+		o.spent = 0
+	}
+	o.answers = answers
 	line := "connection lost: " + Explain(c.Cause)
 	if o.limit.Forever {
 		return line + "; trying again"
 	}
-	o.timer = time.AfterFunc(o.limit.For, o.expire)
-	if o.limit.For == 0 {
+	left := o.limit.For - o.spent
+	o.timer = time.AfterFunc(left, o.expire)
+	switch {
+	case left <= 0:
 		return "" // giving up says it
+	case o.spent > 0:
+		return fmt.Sprintf("%s; trying again for another %s", line, Seconds(left))
+	default:
+		return fmt.Sprintf("%s; trying again for %v", line, &o.limit)
 	}
-	return fmt.Sprintf("%s; trying again for %v", line, &o.limit)
 }
 
 // expire is called by the timer.
@@ -127,6 +168,16 @@ func (o *Outage) Up() (bool, time.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.up, o.since
+}
+
+// UpFor is how long it has been connected in all.
+func (o *Outage) UpFor() time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.up {
+		return o.upBefore + time.Since(o.since)
+	}
+	return o.upBefore
 }
 
 // Stop ends the watch.

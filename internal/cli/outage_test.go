@@ -125,6 +125,55 @@ func TestRetryZeroGivesUpAtOnceAndForeverNever(t *testing.T) {
 	})
 }
 
+// A connection that is lost again before it was of use has ended nothing.
+func TestAnOutageEndsWithAnAnswerOrWhenNothingWaits(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		answered uint64 // with each connection
+		waiting  bool
+		gives    bool
+	}{
+		{"nothing is answered", 0, true, true},
+		{"something is", 1, true, false},
+		{"nothing waits", 0, false, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := watch(cli.Retry{For: 30 * time.Second})
+			defer w.Stop()
+			answers := uint64(0)
+			w.EndsWith(func() (uint64, bool) { return answers, c.waiting })
+			w.connect()
+			begin, up := time.Now(), time.Duration(0)
+			for range 2 {
+				w.lose()
+				time.Sleep(14 * time.Second) // in the bubble
+				w.connect()
+				answers += c.answered
+				time.Sleep(time.Hour) // in the bubble
+				up += time.Hour
+			}
+			w.lose()
+			time.Sleep(time.Second) // in the bubble
+			synctest.Wait()
+			if errs := w.gaveUp(); errs != nil {
+				t.Errorf("%s: gave up after 29s without a connection: %v", c.name, errs)
+			}
+			time.Sleep(time.Second) // in the bubble
+			synctest.Wait()
+			if errs := w.gaveUp(); (errs != nil) != c.gives {
+				t.Errorf("%s: after 30s without a connection it gave up with %v", c.name, errs)
+			}
+			if c.gives && !strings.HasSuffix(w.said.String(), "; trying again for another 2.0s\n") {
+				t.Errorf("%s: said\n%s", c.name, w.said.String())
+			}
+			if got := w.UpFor(); got != up || time.Since(begin) == up {
+				t.Errorf("%s: connected for %v of %v, want %v", c.name, got, time.Since(begin), up)
+			}
+		})
+	}
+}
+
 func TestRetryBeginsWithTheFirstConnection(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -30,6 +30,7 @@ type Broker struct {
 	// Scratch space of routing and delivering.
 	routed        []*queue
 	round         uint64
+	topicRound    uint64 // of topicMatch
 	reached       []*exchange
 	seenExchanges map[*exchange]bool
 	delivery      Delivery

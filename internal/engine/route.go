@@ -88,10 +88,12 @@ func (vh *vhost) routeFrom(x *exchange, m *message, headers wire.Table) {
 		}
 	case "topic":
 		for _, key := range m.keys() {
-			x.topic.match(splitKey(key), func(b *binding) {
+			vh.broker.topicRound++
+			match := topicMatch{words: splitKey(key), round: vh.broker.topicRound, found: func(b *binding) {
 				matched = true
 				vh.routeBinding(b)
-			})
+			}}
+			match.at(x.topic, 0)
 		}
 	case "headers":
 		for _, b := range x.list {
@@ -120,6 +122,10 @@ func (vh *vhost) routeDirect(x *exchange, key string) bool {
 type topicNode struct {
 	next map[string]*topicNode
 	ends []*binding // that end here
+
+	// Of a "#": in that round it was gone on from at this word and all later ones.
+	round uint64
+	from  int
 }
 
 // splitKey cuts a key into its words; the empty key has none.
@@ -160,27 +166,54 @@ func (n *topicNode) remove(words []string, b *binding) bool {
 	return len(n.ends) == 0 && len(n.next) == 0
 }
 
-// match calls found for each binding that fits, some of them more than once:
-// "*" stands for one word, "#" for any number.
-func (n *topicNode) match(words []string, found func(*binding)) {
+// topicMatch is one routing key on its way through a tree.
+type topicMatch struct {
+	words []string
+	round uint64
+	found func(*binding)
+	steps int // nodes that were looked at
+}
+
+// at calls found for each binding below n that fits the words from i on, some of
+// them more than once: "*" stands for one word, "#" for any number. It is linear in
+// the nodes and in the words.
+func (m *topicMatch) at(n *topicNode, i int) {
 	if n == nil {
 		return
 	}
-	if len(words) == 0 {
+	m.steps++
+	if i == len(m.words) {
 		for _, b := range n.ends {
-			found(b)
+			m.found(b)
 		}
 	} else {
-		n.next[words[0]].match(words[1:], found)
+		word := m.words[i]
+		m.at(n.next[word], i+1)
 		// A routing key may hold the word "*" or "#": that is a word too.
-		if words[0] != "*" {
-			n.next["*"].match(words[1:], found)
+		if word != "*" {
+			m.at(n.next["*"], i+1)
 		}
 	}
 	if rest := n.next["#"]; rest != nil {
-		for i := range len(words) + 1 {
-			rest.match(words[i:], found)
-		}
+		m.afterHash(rest, i)
+	}
+}
+
+// afterHash goes on behind a "#" that may end before the word i or any later one. A
+// key such as "a.a.a" reaches the node in many ways; what another way has been
+// through is not gone through again, or their number would grow exponentially with
+// each "#" of a binding, under the broker's one lock.
+func (m *topicMatch) afterHash(n *topicNode, i int) {
+	end := len(m.words) + 1
+	if n.round == m.round {
+		end = n.from
+	}
+	if i >= end {
+		return
+	}
+	n.round, n.from = m.round, i
+	for ; i < end; i++ {
+		m.at(n, i)
 	}
 }
 
