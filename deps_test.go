@@ -29,10 +29,10 @@ const module = "github.com/mqkit/mqkit"
 // libraries are the packages that services import, each with the packages of
 // this module that it may reach.
 var libraries = map[string][]string{
-	"topology":  {},
-	"reconnect": {"topology"},
-	"producer":  {"reconnect", "topology"},
-	"consumer":  {"reconnect", "topology"},
+	"topology":  {"internal/sendable"},
+	"reconnect": {"topology", "internal/relay", "internal/sendable"},
+	"producer":  {"reconnect", "topology", "internal/relay", "internal/sendable"},
+	"consumer":  {"reconnect", "topology", "internal/relay", "internal/sendable"},
 }
 
 // allowed are the modules that come with a library. Each is argued for in

@@ -610,7 +610,7 @@ func testQuickstartSurvivesAKill(t *testing.T, e examples) {
 	node := ownNode(t)
 	const n = 20_000
 	p := e.start(t, node.URL(), "quickstart", "-n", strconv.Itoa(n), "-rate", "600") // half a minute: the harness may be slow
-	p.awaitText(t, p.stderr, " of 20000 (") // a first line of progress: it is under way
+	p.awaitText(t, p.stderr, " of 20000 (")                                          // a first line of progress: it is under way
 	settled(t, node)
 	losses := func(stderr string) int { return strings.Count(stderr, "connection connected -> waiting") }
 	before := losses(p.stderr.String())

@@ -14,9 +14,11 @@ const (
 	// MaxShortString is how many bytes an AMQP short string, such as a key, can have.
 	MaxShortString = 255
 
-	// MaxDepth and MaxElements are what the driver reads: a deeper table, or a longer
-	// array or table, costs every reader its connection, although the broker takes it.
-	MaxDepth    = 32
+	// MaxDepth is how deep the driver reads: what is nested deeper costs every reader its
+	// connection, although the broker takes it.
+	MaxDepth = 32
+
+	// MaxElements is how many entries the driver reads of one array or table, likewise.
 	MaxElements = 8192
 
 	// MaxTable is what fits into a method's frame beside the rest, with RabbitMQ's default
