@@ -161,6 +161,7 @@ func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
 	t.Parallel()
 	g := newGate()
 	f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetNext}, g.handle)
+	f.until("it is subscribed", func() bool { return f.Status().Subscribed })
 	f.enqueue("late")
 	g.next(t).end <- nil
 	f.until("it is acked", func() bool { return f.Status().Acked == 1 })
