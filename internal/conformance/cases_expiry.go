@@ -183,15 +183,15 @@ var expiryCases = []Case{
 		ch := s.Channel()
 		dead, args := ch.graveyard(nil)
 		clock := ch.Own("clock", args)
-		expires := Table{"x-expires": int32(2000)}
+		expires := Table{"x-expires": int32(8000)}
 		declared, looked, fetched, fed := ch.Own("declared", expires), ch.Own("looked", expires), ch.Own("fetched", expires), ch.Own("fed", expires)
-		ch.Put("", clock, expiring("tick", "1200"))
+		ch.Put("", clock, expiring("tick", "4800"))
 		ch.Arrives(dead, "no-ack")
 		ch.Own("declared", expires)
 		ch.Look(looked)
 		ch.Get(fetched, "")
 		ch.Put("", fed, M("no use"))
-		ch.Put("", clock, expiring("tick", "1200"))
+		ch.Put("", clock, expiring("tick", "4800"))
 		ch.Arrives(dead, "no-ack")
 		for _, q := range []string{declared, looked, fetched, fed} {
 			ch.Publish("", q, "mandatory", M("are you there?"))
