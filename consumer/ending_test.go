@@ -274,3 +274,19 @@ func TestDeliveryMadeByHandIsStale(t *testing.T) {
 		t.Errorf("attempt %d", n)
 	}
 }
+
+// TestPoolCloseSaysWhatADrainHasLeft: a handler that was cut off is no clean end.
+func TestPoolCloseSaysWhatADrainHasLeft(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{DrainTimeout: time.Hour}, g.handle)
+	f.enqueue("1")
+	g.next(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := f.pool.Close(ctx)
+	var left *consumer.DrainError
+	if !errors.As(err, &left) || left.Released != 1 {
+		t.Errorf("Close: %v", err)
+	}
+}

@@ -224,7 +224,7 @@ func (s *session) exonerate(ctx context.Context, c *Confirmation) error {
 	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	c.suspect, c.cleared = false, true
+	c.suspect, c.cleared, c.proofs = false, true, 0
 	return nil
 }
 
