@@ -60,7 +60,7 @@ func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context,
 		if failed != nil {
 			failed(err)
 		}
-		redeclare = !p.cfg.NoRedeclare && mendable(err, p.cfg.Topology)
+		redeclare = mendable(err, p.cfg.Topology)
 		if ready && time.Since(began) >= stableAfter {
 			waits.Reset()
 		}
