@@ -2,6 +2,7 @@ package mqtest_test
 
 import (
 	"context"
+	"net"
 	"testing"
 
 	"github.com/mqkit/mqkit/internal/conformance"
@@ -27,13 +28,21 @@ func TestConformance(t *testing.T) {
 	conformance.Run(t, b.URL(), "4.3", known)
 }
 
-func TestConformanceByTheOldRules(t *testing.T) {
-	if testing.Short() {
-		t.Skip("waits half a minute for what 4.3 does and 4.0 does not")
-	}
+func TestConformanceInMemory(t *testing.T) {
 	t.Parallel()
-	b := mqtest.New(t, mqtest.Config{Rules: mqtest.Rules42})
-	conformance.Run(t, b.URL(), "4.0", knownByRules42)
+	conformance.RunInBubbles(t, "4.3", inMemory(mqtest.Config{}), known)
+}
+
+func TestConformanceByTheOldRules(t *testing.T) {
+	t.Parallel()
+	conformance.RunInBubbles(t, "4.0", inMemory(mqtest.Config{Rules: mqtest.Rules42}), knownByRules42)
+}
+
+func inMemory(cfg mqtest.Config) func(*testing.T) (string, conformance.Dial) {
+	return func(t *testing.T) (string, conformance.Dial) {
+		b := mqtest.NewInMemory(t, cfg)
+		return b.URL(), func(_ context.Context, network, addr string) (net.Conn, error) { return b.Dial(network, addr) }
+	}
 }
 
 func TestConformanceWithAHandOnTheBroker(t *testing.T) {

@@ -70,7 +70,7 @@ func TestRecord(t *testing.T) {
 		})
 		for _, c := range HandCases {
 			if pick.MatchString(c.Name) {
-				note(c, play(t.Context(), url, c, hand))
+				note(c, play(t.Context(), url, c, hand, dialTCP))
 			}
 		}
 	}

@@ -5,11 +5,17 @@ import (
 	"strings"
 	"sync"
 	"testing" //nolint:depguard // only tests import this package
+	"testing/synctest"
+	"time"
 )
 
 // workers is how many cases are played at a time: most of them wait most of the
 // time, so this is no matter of processors.
 const workers = 16
+
+// untilToday is about how long ago a bubble of synctest begins, in 2000. A stream is
+// asked for what is newer than 2001.
+const untilToday = 26 * 365 * 24 * time.Hour
 
 // Run plays every case on the broker and compares what was seen with what was
 // recorded from RabbitMQ of that series, such as "4.3", each as a subtest. They are
@@ -19,19 +25,34 @@ func Run(t *testing.T, brokerURL, series string, known ...map[string]string) {
 	t.Helper()
 	played, stop := playAll(t.Context(), brokerURL, Cases)
 	defer stop()
-	check(t, series, Cases, known, func(i int) string { return <-played[i] })
+	check(t, series, Cases, known, func(_ *testing.T, i int) string { return <-played[i] })
+}
+
+// RunInBubbles is Run for a broker in memory, where waiting takes no time: start
+// gives each case a broker of its own in a bubble of testing/synctest, and returns
+// its URL and what opens a connection to it.
+func RunInBubbles(t *testing.T, series string, start func(*testing.T) (brokerURL string, dial Dial), known ...map[string]string) {
+	t.Helper()
+	check(t, series, Cases, known, func(t *testing.T, i int) (seen string) {
+		synctest.Test(t, func(t *testing.T) {
+			<-time.After(untilToday) // no time passes
+			brokerURL, dial := start(t)
+			seen = play(t.Context(), brokerURL, Cases[i], nil, dial)
+		})
+		return seen
+	})
 }
 
 // RunWithHand is Run for [HandCases]. They are played one after another, and what
 // they do to the broker is felt by all its clients.
 func RunWithHand(t *testing.T, brokerURL, series string, hand Hand, known ...map[string]string) {
 	t.Helper()
-	check(t, series, HandCases, known, func(i int) string {
-		return play(t.Context(), brokerURL, HandCases[i], hand)
+	check(t, series, HandCases, known, func(t *testing.T, i int) string {
+		return play(t.Context(), brokerURL, HandCases[i], hand, dialTCP)
 	})
 }
 
-func check(t *testing.T, series string, cases []Case, known []map[string]string, played func(i int) string) {
+func check(t *testing.T, series string, cases []Case, known []map[string]string, played func(*testing.T, int) string) {
 	t.Helper()
 	want, err := load(series)
 	if err != nil {
@@ -43,7 +64,7 @@ func check(t *testing.T, series string, cases []Case, known []map[string]string,
 			if !ok {
 				t.Fatalf("not recorded: AMQP_URL=... go test ./internal/conformance -record -case '^%s$'", c.Name)
 			}
-			seen := played(i)
+			seen := played(t, i)
 			var reason string
 			for _, m := range known {
 				reason += m[c.Name]

@@ -26,11 +26,20 @@ const (
 	silence = 150 * time.Millisecond
 )
 
+// Dial opens a connection to the broker.
+type Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+func dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := net.Dialer{Timeout: patience}
+	return d.DialContext(ctx, network, addr)
+}
+
 // Script is one run of a case. All its methods are for the goroutine of the case.
 type Script struct {
 	ctx   context.Context
 	url   string
 	hand  Hand // nil in all but HandCases
+	open  Dial
 	lines []string
 	norm  normalizer
 
@@ -46,10 +55,10 @@ type Script struct {
 
 // Play runs a case on the broker and returns what was seen, line by line.
 func Play(ctx context.Context, brokerURL string, c Case) string {
-	return play(ctx, brokerURL, c, nil)
+	return play(ctx, brokerURL, c, nil, dialTCP)
 }
 
-func play(ctx context.Context, brokerURL string, c Case, hand Hand) string {
+func play(ctx context.Context, brokerURL string, c Case, hand Hand, dial Dial) string {
 	ctx, cancel := context.WithTimeout(ctx, caseTimeout)
 	defer cancel()
 	vhost := "/"
@@ -58,7 +67,7 @@ func play(ctx context.Context, brokerURL string, c Case, hand Hand) string {
 	}
 	var id [4]byte
 	_, _ = rand.Read(id[:]) // never fails
-	s := &Script{ctx: ctx, url: brokerURL, hand: hand, norm: normalizer{
+	s := &Script{ctx: ctx, url: brokerURL, hand: hand, open: dial, norm: normalizer{
 		suffix: "-" + hex.EncodeToString(id[:]), vhost: vhost, seen: map[string]string{},
 	}}
 	stop := context.AfterFunc(ctx, s.hangUp)
@@ -135,8 +144,7 @@ func (s *Script) closeAll() {
 
 // dial is how all sockets of the script are opened.
 func (s *Script) dial(network, addr string) (net.Conn, error) {
-	d := net.Dialer{Timeout: patience}
-	c, err := d.DialContext(s.ctx, network, addr)
+	c, err := s.open(s.ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
