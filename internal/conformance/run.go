@@ -5,7 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing" //nolint:depguard // only tests import this package
-	"testing/synctest"
+	"testing/synctest" //nolint:depguard // as above
 	"time"
 )
 
