@@ -4,7 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
-	"testing" //nolint:depguard // only tests import this package
+	"testing"          //nolint:depguard // only tests import this package
 	"testing/synctest" //nolint:depguard // as above
 	"time"
 )
