@@ -159,6 +159,9 @@ func TestPanicIsLoggedWithItsStack(t *testing.T) {
 	if s := f.Status(); s.Failures != 1 || s.LastFailure == nil || s.Handling != 0 {
 		t.Errorf("%+v", s)
 	}
+	if s := f.Stats(); s.Failures != 1 || s.Panics != 1 {
+		t.Errorf("%+v", s)
+	}
 }
 
 //go:noinline
@@ -289,6 +292,9 @@ func TestVerdictAfterACutIsStale(t *testing.T) {
 	if s := f.Status(); s.Sessions != 2 || s.Acked != 0 {
 		t.Errorf("%+v", s)
 	}
+	if s := f.Stats(); s.Stale != 4 { // two acks and two releases
+		t.Errorf("%+v", s)
+	}
 }
 
 func TestSecondRunIsRefusedWhileTheFirstGoesOn(t *testing.T) {
@@ -317,13 +323,19 @@ func TestStatusSaysWhyItIsNotSubscribed(t *testing.T) {
 	f := newFixture(t, consumer.Config{DrainTimeout: 50 * time.Millisecond}, g.handle)
 	f.enqueue("a")
 	g.next(t)
-	if s := f.Status(); !s.Subscribed || s.Cause != nil || s.Queue != "q" || s.Sessions != 1 || s.Handling != 1 {
+	s := f.Status()
+	if !s.Subscribed || s.Cause != nil || s.Queue != "q" || s.Sessions != 1 || s.Handling != 1 {
 		t.Errorf("%+v", s)
+	}
+	if want := `subscribed to "q" since ` + s.Since.Format(time.RFC3339); s.String() != want {
+		t.Errorf("%s, want %s", s.String(), want)
 	}
 	lost := f.unanswered(f.subscription.Conn, "basic.consume")
 	f.cancel()
 	f.struck(lost)
 	if s := f.Status(); s.Subscribed || s.Cause == nil || !strings.Contains(s.Cause.Error(), "cancelled the subscription") {
 		t.Errorf("%+v", s)
+	} else if !strings.HasPrefix(s.String(), `not subscribed to "q" since `) || !strings.HasSuffix(s.String(), s.Cause.Error()) {
+		t.Errorf("%s", s.String())
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
 )
 
 // TestHandlerTimeoutEndsTheHandlersCtx: what the handler then returns counts; it has
@@ -89,13 +90,15 @@ func TestObserversAreToldOfEachDeliveryAndItsSettlement(t *testing.T) {
 	f := newFixture(t, consumer.Config{
 		Prefetch: 2,
 		OnDelivery: func(r consumer.Receipt) {
-			told <- fmt.Sprintf("came %d of %s to %q, %d bytes, redelivered=%v, attempt %d, %v", r.Tag, r.Queue, r.RoutingKey, r.Bytes, r.Redelivered, r.Attempt, r.At.IsZero())
+			told <- fmt.Sprintf("%s came %d of %s to %q/%s, %d bytes, redelivered=%v, attempt %d, %v", r.MessageID, r.Tag, r.Queue, r.Exchange, r.RoutingKey, r.Bytes, r.Redelivered, r.Attempt, r.At.IsZero())
 		},
 		OnSettlement: func(s consumer.Settlement) {
-			told <- fmt.Sprintf("%s %d of %s, %v, %v", s.Verdict, s.Tag, s.Queue, s.Err, s.Took > 0)
+			told <- fmt.Sprintf("%s %s %d of %s, %v, %v", s.MessageID, s.Verdict, s.Tag, s.Queue, s.Err, s.Took > 0)
 		},
 	}, g.handle)
-	f.enqueue("one", "three")
+	f.broker.Queue("q").Enqueue(
+		mqtest.Message{MessageID: "a", Body: []byte("one")}, mqtest.Message{MessageID: "b", Body: []byte("three")},
+	)
 	first := g.next(t)
 	f.waiting(1)
 	first.end <- consumer.Reject(errors.New("bad"))
@@ -109,17 +112,17 @@ func TestObserversAreToldOfEachDeliveryAndItsSettlement(t *testing.T) {
 		got = append(got, receive(t, told))
 	}
 	// The stale one is told when its handler has returned, which may be after it came again.
-	stale := `stale 2 of q, context canceled, true`
+	stale := `b stale 2 of q, context canceled, true`
 	if !slices.Contains(got, stale) {
 		t.Errorf("told %q, want %q among it", got, stale)
 	}
 	got = slices.DeleteFunc(got, func(s string) bool { return s == stale })
 	want := []string{
-		`came 1 of q to "q", 3 bytes, redelivered=false, attempt 1, false`,
-		`came 2 of q to "q", 5 bytes, redelivered=false, attempt 1, false`,
-		`reject 1 of q, reject: bad, true`,
-		`came 1 of q to "q", 5 bytes, redelivered=true, attempt 2, false`,
-		`ack 1 of q, <nil>, true`,
+		`a came 1 of q to ""/q, 3 bytes, redelivered=false, attempt 1, false`,
+		`b came 2 of q to ""/q, 5 bytes, redelivered=false, attempt 1, false`,
+		`a reject 1 of q, reject: bad, true`,
+		`b came 1 of q to ""/q, 5 bytes, redelivered=true, attempt 2, false`,
+		`b ack 1 of q, <nil>, true`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("told\n%q\nwant\n%q", got, want)

@@ -201,7 +201,7 @@ func TestTheJournalTellsTheLifeOfAMessage(t *testing.T) {
 	c.settled()
 	b.Connections()[0].Do(mqtest.CloseConnection(320, "CONNECTION_FORCED - enough"))
 	c.lost()
-	gone(t, b)
+	b.Stop() // which waits for the end of the connection
 	hit(t, counted, 1)
 
 	var life []string

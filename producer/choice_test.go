@@ -351,7 +351,7 @@ func TestObserversAreToldInOrder(t *testing.T) {
 			}
 		},
 		OnVerdict: func(o producer.Outcome) {
-			told = append(told, fmt.Sprintf("%s: %s after %d, %d bytes, %v", o.MessageID, o.Verdict, o.Attempts, o.Bytes, o.Err != nil))
+			told = append(told, fmt.Sprintf("%s to %q/%s: %s after %d, %d bytes, %v", o.MessageID, o.Exchange, o.RoutingKey, o.Verdict, o.Attempts, o.Bytes, o.Err != nil))
 			if o.Took <= 0 {
 				told = append(told, "in no time")
 			}
@@ -373,11 +373,14 @@ func TestObserversAreToldInOrder(t *testing.T) {
 	}
 	_ = f.Publish(t.Context(), named("d", "4")) // nobody is told any more
 	want := []string{
-		`attempt 1 of a to ""/q`, `attempt 2 of a to ""/q`, "a: confirmed after 2, 1 bytes, false",
-		`attempt 1 of b to ""/nowhere`, "b: returned after 1, 2 bytes, true",
-		strings.Repeat("i", 256) + ": refused after 0, 1 bytes, true",
+		`attempt 1 of a to ""/q`, `attempt 2 of a to ""/q`, `a to ""/q: confirmed after 2, 1 bytes, false`,
+		`attempt 1 of b to ""/nowhere`, `b to ""/nowhere: returned after 1, 2 bytes, true`,
+		strings.Repeat("i", 256) + ` to ""/q: refused after 0, 1 bytes, true`,
 	}
 	if !slices.Equal(told, want) {
 		t.Errorf("told\n%s\nwant\n%s", strings.Join(told, "\n"), strings.Join(want, "\n"))
+	}
+	if s := f.Stats(); s.Returned != 1 || s.Confirmed != 1 || s.Refused != 1 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -567,7 +567,7 @@ func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
 	f.accepted(7)
 	err := f.Close(expired(t))
 	var left *producer.UnresolvedError
-	if !errors.As(err, &left) || left.NotSent != 3 || left.Unknown != 2 || !errors.Is(err, context.Canceled) {
+	if !errors.As(err, &left) || left.NotSent != 3 || left.Unknown != 2 || !errors.Is(left.Cause, context.Canceled) || !errors.Is(err, context.Canceled) {
 		t.Fatalf("Close returned %v, want 3 not sent and 2 unconfirmed", err)
 	}
 	f.verdict(sent[0], producer.Unknown)

@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,22 @@ func checkWarnings(t *testing.T, warnings []topology.Warning, want ...string) {
 		if text := w.String(); strings.ContainsAny(text, "\r\n") || strings.HasSuffix(text, ".") {
 			t.Errorf("warning %d is not one line without a full stop: %q", i, text)
 		}
+	}
+}
+
+func TestAWarningSaysOfWhatAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	q := topology.Queue{Name: "log", Type: topology.Stream}
+	ws := topology.Topology{Queues: []topology.Queue{q}}.Lint()
+	if len(ws) != 1 {
+		t.Fatalf("%v", ws)
+	}
+	w := ws[0]
+	if w.Entity != topology.EntityQueue || w.Name != "log" || w.Field != "MaxAge" || w.Problem == "" || w.Hint == "" {
+		t.Errorf("%+v", w)
+	}
+	if want := fmt.Sprintf("queue %q: MaxAge: %s; %s", "log", w.Problem, w.Hint); w.String() != want {
+		t.Errorf("%s, want %s", w, want)
 	}
 }
 

@@ -159,6 +159,9 @@ func TestLoadTellsFormatsApart(t *testing.T) {
 			t.Errorf("%q is %+v, %v", doc, got, err)
 		}
 	}
+	if got := fmt.Sprint(topology.FormatAuto, topology.FormatYAML, topology.FormatJSON); got != "auto yaml json" {
+		t.Errorf("the formats are called %s", got)
+	}
 	for _, empty := range []string{"", "\n", "# nothing\n", "{}", "null", "exchanges: []"} {
 		if got, err := topology.Load(strings.NewReader(empty), topology.LoadOptions{}); err != nil || !reflect.DeepEqual(got, topology.Topology{}) {
 			t.Errorf("%q is %+v, %v", empty, got, err)
@@ -323,8 +326,16 @@ func TestLoadFileNamesTheFile(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{\n\"x\": 1}"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := topology.LoadFile(path, topology.LoadOptions{}); err == nil || !strings.HasPrefix(err.Error(), path+`:2: unknown field "x"`) {
+	_, err := topology.LoadFile(path, topology.LoadOptions{})
+	if err == nil || !strings.HasPrefix(err.Error(), path+`:2: unknown field "x"`) {
 		t.Errorf("the error is %v", err)
+	}
+	if e := (&topology.LoadError{}); !errors.As(err, &e) || e.File != path || e.Line != 2 || e.Path != "" || !strings.HasPrefix(e.Problem, "unknown field") {
+		t.Errorf("its parts are %+v", e)
+	}
+	_, err = topology.Load(strings.NewReader("queues:\n- max_length: x"), topology.LoadOptions{})
+	if e := (&topology.LoadError{}); !errors.As(err, &e) || e.File != "" || e.Line != 2 || e.Path != "queues[0].max_length" {
+		t.Errorf("the parts of %v are %+v", err, e)
 	}
 	if err := os.WriteFile(path, []byte("queues: []"), 0o600); err != nil {
 		t.Fatal(err)
