@@ -52,6 +52,7 @@ func TestDeclareArgumentsSendsTheFields(t *testing.T) {
 			"x-message-ttl": int64(30_000), "x-expires": int64(3_600_000), "x-max-length": int64(10), "x-max-length-bytes": int64(1000), "x-delivery-limit": int64(-1),
 			"x-single-active-consumer": true, "x-consumer-timeout": int64(60_000), "x-delayed-retry-type": "failed", "x-delayed-retry-min": int64(1000), "x-delayed-retry-max": int64(60_000),
 		}},
+		{topology.Queue{Name: "q", DelayedRetry: topology.DelayedRetry{Type: topology.DelayReturned, Min: time.Second}}, amqp.Table{"x-queue-type": "quorum", "x-delayed-retry-type": "returned", "x-delayed-retry-min": int64(1000)}},
 		{topology.Queue{Name: "q", DeadLetterQueue: "d"}, amqp.Table{"x-queue-type": "quorum", "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "d"}},
 		{topology.Queue{Name: "q", Type: topology.Classic, MaxPriority: 9}, amqp.Table{"x-queue-type": "classic", "x-max-priority": int64(9)}},
 		{topology.Queue{Name: "q", Type: topology.Stream, MaxAge: 36 * time.Hour, MaxSegmentBytes: 1000}, amqp.Table{"x-queue-type": "stream", "x-max-age": "36h", "x-stream-max-segment-size-bytes": int64(1000)}},
