@@ -8,6 +8,7 @@ type Receipt struct {
 	Exchange    string
 	RoutingKey  string
 	MessageID   string
+	ConsumerTag string // of its session, and of no other
 	Tag         uint64 // within its session
 	Redelivered bool
 	Attempt     int // see Delivery.Attempt
@@ -17,9 +18,10 @@ type Receipt struct {
 
 // Settlement is one delivery with what became of it.
 type Settlement struct {
-	Queue     string
-	MessageID string
-	Tag       uint64
+	Queue       string
+	MessageID   string
+	ConsumerTag string
+	Tag         uint64
 
 	// Verdict is ack, reject, requeue or release; or stale if its session ended before
 	// there was one, or before it was taken: the message comes again.
@@ -57,13 +59,13 @@ func (r *run) received(d *Delivery) {
 		return
 	}
 	d.at = time.Now()
-	r.observers.Tell(Receipt{d.Queue, d.Exchange, d.RoutingKey, d.MessageID, d.Tag, d.Redelivered, d.Attempt(), len(d.Body), d.at})
+	r.observers.Tell(Receipt{d.Queue, d.Exchange, d.RoutingKey, d.MessageID, d.ConsumerTag, d.Tag, d.Redelivered, d.Attempt(), len(d.Body), d.at})
 }
 
 // tellSettledLocked tells once what became of d.
 func (r *run) tellSettledLocked(d *Delivery, verdict string) {
 	if r.observers != nil && !d.told {
 		d.told = true
-		r.observers.Tell(Settlement{Queue: d.Queue, MessageID: d.MessageID, Tag: d.Tag, Verdict: verdict, Err: d.failure, Took: time.Since(d.at)})
+		r.observers.Tell(Settlement{Queue: d.Queue, MessageID: d.MessageID, ConsumerTag: d.ConsumerTag, Tag: d.Tag, Verdict: verdict, Err: d.failure, Took: time.Since(d.at)})
 	}
 }

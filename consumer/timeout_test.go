@@ -85,14 +85,16 @@ func TestWithoutAHandlerTimeoutTheCtxHasNoDeadline(t *testing.T) {
 
 func TestObserversAreToldOfEachDeliveryAndItsSettlement(t *testing.T) {
 	t.Parallel()
-	told := make(chan string, 100)
+	told, tags := make(chan string, 100), make(chan string, 100)
 	g := newGate()
 	f := newFixture(t, consumer.Config{
 		Prefetch: 2,
 		OnDelivery: func(r consumer.Receipt) {
+			tags <- r.ConsumerTag
 			told <- fmt.Sprintf("%s came %d of %s to %q/%s, %d bytes, redelivered=%v, attempt %d, %v", r.MessageID, r.Tag, r.Queue, r.Exchange, r.RoutingKey, r.Bytes, r.Redelivered, r.Attempt, r.At.IsZero())
 		},
 		OnSettlement: func(s consumer.Settlement) {
+			tags <- s.ConsumerTag
 			told <- fmt.Sprintf("%s %s %d of %s, %v, %v", s.MessageID, s.Verdict, s.Tag, s.Queue, s.Err, s.Took > 0)
 		},
 	}, g.handle)
@@ -126,6 +128,15 @@ func TestObserversAreToldOfEachDeliveryAndItsSettlement(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("told\n%q\nwant\n%q", got, want)
+	}
+	sessions := map[string]int{}
+	for range 6 {
+		sessions[receive(t, tags)]++
+	}
+	for tag, n := range sessions {
+		if len(sessions) != 2 || tag == "" || n != 2 && n != 4 {
+			t.Errorf("consumer tags %v, want two: of four and of two", sessions)
+		}
 	}
 	if s := f.Stats(); s.Sessions != 2 || s.Deliveries != 3 || s.Redelivered != 1 {
 		t.Errorf("%+v", s)

@@ -229,6 +229,10 @@ func TestTheJournalTellsTheLifeOfAMessage(t *testing.T) {
 			if r.ConsumerTag != "tag" || r.Redelivered != (r.Tag == 2) {
 				t.Errorf("delivered: %+v", r)
 			}
+		case "requeued":
+			if r.Reason != "rejected" {
+				t.Errorf("requeued: %+v", r)
+			}
 		case "consumer-removed":
 			if r.Reason != "closed" {
 				t.Errorf("removed: %+v", r)

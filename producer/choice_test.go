@@ -345,7 +345,7 @@ func TestObserversAreToldInOrder(t *testing.T) {
 	var told []string
 	f := newFixture(t, producer.Config{
 		OnAttempt: func(a producer.Attempt) {
-			told = append(told, fmt.Sprintf("attempt %d of %s to %q/%s", a.Number, a.MessageID, a.Exchange, a.RoutingKey))
+			told = append(told, fmt.Sprintf("attempt %d of %s to %q/%s, %d in session %d", a.Number, a.MessageID, a.Exchange, a.RoutingKey, a.Tag, a.Session))
 			if a.At.IsZero() {
 				told = append(told, "without a time")
 			}
@@ -373,8 +373,8 @@ func TestObserversAreToldInOrder(t *testing.T) {
 	}
 	_ = f.Publish(t.Context(), named("d", "4")) // nobody is told any more
 	want := []string{
-		`attempt 1 of a to ""/q`, `attempt 2 of a to ""/q`, `a to ""/q: confirmed after 2, 1 bytes, false`,
-		`attempt 1 of b to ""/nowhere`, `b to ""/nowhere: returned after 1, 2 bytes, true`,
+		`attempt 1 of a to ""/q, 1 in session 1`, `attempt 2 of a to ""/q, 1 in session 2`, `a to ""/q: confirmed after 2, 1 bytes, false`,
+		`attempt 1 of b to ""/nowhere, 2 in session 2`, `b to ""/nowhere: returned after 1, 2 bytes, true`,
 		strings.Repeat("i", 256) + ` to ""/q: refused after 0, 1 bytes, true`,
 	}
 	if !slices.Equal(told, want) {

@@ -9,6 +9,11 @@ type Attempt struct {
 	RoutingKey string
 	Number     int // 1 for the first; more when its verdict was lost with a session
 	At         time.Time
+
+	// Session and Tag are where its verdict is told: the producer's session, counted
+	// from 1, and the number of its confirm there.
+	Session uint64
+	Tag     uint64
 }
 
 // Outcome is one message with its verdict.
@@ -41,9 +46,9 @@ func (cfg *Config) observe(what any) {
 func (p *Producer) observed() bool { return p.observers != nil }
 
 // attemptedLocked tells that c is being handed over.
-func (c *Confirmation) attemptedLocked() {
-	if c.p.cfg.OnAttempt != nil {
-		c.p.observers.Tell(Attempt{c.pub.MessageId, c.exchange, c.routingKey, c.sendings, time.Now()})
+func (s *session) attemptedLocked(c *Confirmation) {
+	if s.p.cfg.OnAttempt != nil {
+		s.p.observers.Tell(Attempt{c.pub.MessageId, c.exchange, c.routingKey, c.sendings, time.Now(), s.number, s.tag})
 	}
 }
 

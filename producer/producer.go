@@ -42,6 +42,7 @@ type Producer struct {
 	inFlight int             // messages that hold a place in the bound
 	bytes    int
 	session  *session // the present one
+	sessions uint64   // how many there were
 	away     error    // why nothing can be sent at the moment; only with FailFast
 	over     error    // why nothing is accepted any more
 	stopped  bool     // Close has begun

@@ -26,6 +26,8 @@ type session struct {
 	returns chan amqp.Return
 
 	// Guarded by p.mu.
+	number   uint64 // of the session
+	tag      uint64 // of the last that was taken
 	window   window
 	byID     map[string]*Confirmation // what is unresolved, by what tells its return
 	serial   uint64                   // of the last private correlation id
@@ -56,6 +58,8 @@ func (p *Producer) serve(ctx context.Context, ch *reconnect.Channel) error {
 	}
 	p.mu.Lock()
 	p.session = s
+	p.sessions++
+	s.number = p.sessions
 	p.mu.Unlock()
 	ch.OnBarrier(s.resolve)
 	ch.Ready()
@@ -159,7 +163,8 @@ func (s *session) take() *Confirmation {
 		}
 		c.deferred, c.returned, c.cleared = nil, nil, false
 		c.handing = true
-		c.attemptedLocked()
+		s.tag++
+		s.attemptedLocked(c)
 		c.mark = s.ch.Accepted()
 		s.correlateLocked(c)
 		s.window.push(c)

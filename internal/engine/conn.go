@@ -175,7 +175,7 @@ func (ch *Channel) close() {
 		ch.tx = nil
 	}
 	for _, e := range ch.unacked.takeAll() {
-		ch.requeue(e, true)
+		ch.requeue(e, true, "closed")
 	}
 	for _, c := range gone {
 		c.queue.afterRemoval(c)

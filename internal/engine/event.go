@@ -13,7 +13,7 @@ const (
 	EventNacked                           // Tag is the confirm number
 	EventDelivered                        // to ConsumerTag (empty: by get), as Tag
 	EventAcked                            // settled for good; by no-ack as it was delivered
-	EventRequeued                         // back in Queue
+	EventRequeued                         // back in Queue; Reason: rejected, released, closed, timeout
 	EventDeadLettered                     // left Queue, for Reason; what its exchange stores is Enqueued
 	EventDropped                          // left Queue, for Reason, and there is no dead-letter exchange
 	EventPurged                           // left Queue by a purge

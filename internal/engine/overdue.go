@@ -50,7 +50,7 @@ func (ch *Channel) checkOverdue() {
 		if c != nil {
 			c.timedOut++
 		}
-		ch.requeue(e, false)
+		ch.requeue(e, false, "timeout")
 	}
 	if closes {
 		ch.tooSlow(-1)

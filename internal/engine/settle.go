@@ -13,6 +13,14 @@ const (
 	release         // basic.nack with requeue, and recover: by 4.3 rules no failure
 )
 
+// reason is the word of events for what is put back by v.
+func (v verdict) reason() string {
+	if v == fail {
+		return "rejected"
+	}
+	return "released"
+}
+
 // Ack settles a delivery, or all up to it.
 func (ch *Channel) Ack(m *wire.BasicAck) *Exception {
 	return ch.do(func(*vhost) *Exception { return ch.settle(m.DeliveryTag, m.Multiple, ack) })
@@ -107,7 +115,7 @@ func (ch *Channel) apply(e *entry, v verdict) {
 		e.acquired++
 		e.queue.bury(e, "rejected")
 	case fail, release:
-		ch.requeue(e, v == fail)
+		ch.requeue(e, v == fail, v.reason())
 	}
 	if c == nil || c.gone {
 		return
@@ -123,7 +131,7 @@ func (ch *Channel) apply(e *entry, v verdict) {
 }
 
 // requeue gives a delivery back to its queue; failed says that it counts.
-func (ch *Channel) requeue(e *entry, failed bool) {
+func (ch *Channel) requeue(e *entry, failed bool, reason string) {
 	if e.released {
 		return
 	}
@@ -132,7 +140,7 @@ func (ch *Channel) requeue(e *entry, failed bool) {
 	if q.deleted || q.kind == stream {
 		return
 	}
-	ch.noteHeld(EventRequeued, e, "")
+	ch.noteHeld(EventRequeued, e, reason)
 	q.takeBack(e, failed)
 }
 
