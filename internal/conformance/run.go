@@ -60,6 +60,9 @@ func check(t *testing.T, series string, cases []Case, known []map[string]string,
 	}
 	for i, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
+			if !c.settled(series) {
+				t.Skipf("before RabbitMQ %s the outcome is the broker's luck", since[c.Name])
+			}
 			expected, ok := want[c.Name]
 			if !ok {
 				t.Fatalf("not recorded: AMQP_URL=... go test ./internal/conformance -record -case '^%s$'", c.Name)
