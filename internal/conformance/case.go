@@ -23,7 +23,9 @@ var since = map[string]string{
 }
 
 // settled reports whether the outcome of the case is always the same in a series.
-func (c Case) settled(series string) bool { return since[c.Name] == "" || !before(series, since[c.Name]) }
+func (c Case) settled(series string) bool {
+	return since[c.Name] == "" || !before(series, since[c.Name])
+}
 
 // before compares series by their numbers: 3.10 comes before 4.0.
 func before(a, b string) bool {
