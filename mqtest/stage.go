@@ -1,6 +1,7 @@
 package mqtest
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -84,6 +85,18 @@ func (s *Stage) Dial(_, _ string) (net.Conn, error) {
 	client, server := pipe()
 	s.serveLocked(server)
 	return client, nil
+}
+
+// DialContext is Dial with a context, as reconnect.Config.Dial and others take it.
+func (s *Stage) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	if s.memory {
+		return s.Dial(network, addr)
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "tcp", s.Addr())
 }
 
 // Inject puts a fault in place, for what arrives from now on. Where several

@@ -77,6 +77,12 @@ type Config struct {
 	// machine gives false alarms. A heartbeat in a URL wins. Defaults to 10s.
 	Heartbeat time.Duration
 
+	// Dial opens the connection to an address, host:port, below TLS; network is "tcp". It
+	// must end with ctx, which is that of DialTimeout, and may be called for both roles
+	// at once. For a broker in memory (mqtest's DialContext), a proxy, a network of the
+	// test's own. Defaults to net.Dialer, which looks the name up each time.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+
 	// DialTimeout bounds one attempt at one address, from the look-up of its
 	// name to the end of the AMQP handshake. Defaults to 5s.
 	DialTimeout time.Duration
@@ -129,10 +135,6 @@ type Config struct {
 	// OnAttempt is called after every attempt to connect to one address, whether it
 	// succeeded or not, from the goroutine of OnStateChange and in order with it.
 	OnAttempt func(Attempt)
-
-	// dial reaches an address. Defaults to TCP: only tests set it, whose brokers
-	// are in memory.
-	dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // Credentials are what a connection logs in with.
@@ -231,8 +233,8 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.dial == nil {
-		cfg.dial = (&net.Dialer{}).DialContext
+	if cfg.Dial == nil {
+		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	return cfg, addrs, nil
 }

@@ -85,9 +85,12 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 			return nil, fmt.Errorf("get credentials: %w", err)
 		}
 	}
-	socket, err := cfg.dial(ctx, "tcp", addr.String())
+	socket, err := cfg.Dial(ctx, "tcp", addr.String())
 	if err != nil {
 		return nil, shortDialError(ctx, err)
+	}
+	if socket == nil {
+		return nil, errors.New("Config.Dial returned no connection and no error")
 	}
 	under := socket
 	if addr.secure {

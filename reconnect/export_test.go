@@ -7,7 +7,7 @@ import (
 
 // Through has a pool reach its addresses by dial, not by TCP.
 func (cfg Config) Through(dial func(ctx context.Context, network, address string) (net.Conn, error)) Config {
-	cfg.dial = dial
+	cfg.Dial = dial
 	return cfg
 }
 

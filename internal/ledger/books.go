@@ -1,0 +1,110 @@
+package ledger
+
+import "sync"
+
+// Attempt is one message as the publisher handed it to a connection.
+type Attempt struct {
+	ID      string
+	Attempt int    // 1 for the first
+	Session uint64 // of the publisher, from 1
+	Number  uint64 // of its confirm in that session
+}
+
+// Verdict is what the publisher was told of a message in the end.
+type Verdict struct {
+	ID      string
+	Verdict string // confirmed, returned, nacked, refused, not sent or unknown
+}
+
+// Receipt is one delivery as the consumer got it.
+type Receipt struct {
+	ID          string
+	Session     string // of the consumer: its consumer tag
+	Tag         uint64
+	Redelivered bool
+	Failures    int // what the broker has counted; 0 if it counts nothing
+}
+
+// Settlement is what the consumer did with a delivery.
+type Settlement struct {
+	ID      string
+	Session string
+	Tag     uint64
+	Done    string // ack, reject, requeue or release; stale if its session was over
+}
+
+// Event is a line of the broker's book: what happened to a message or was said of it.
+type Event struct {
+	Kind        Kind
+	Conn        int
+	Channel     uint16
+	Queue       string
+	ID          string
+	Session     string // the consumer tag
+	Tag         uint64 // delivery tag or confirm number
+	Multiple    bool   // of what was said: all up to Tag
+	Redelivered bool
+	Reason      string
+}
+
+// Kind is what an Event tells.
+type Kind string
+
+// The kinds. What is said is said on the wire.
+const (
+	Published    Kind = "published" // taken from a client
+	Stored       Kind = "enqueued"
+	Delivered    Kind = "delivered"
+	Acked        Kind = "acked"
+	Requeued     Kind = "requeued"      // Reason is rejected, released, closed or timeout
+	DeadLettered Kind = "dead-lettered" // out of Queue; where it goes it is Stored
+	Dropped      Kind = "dropped"
+	Purged       Kind = "purged"
+	SaidAck      Kind = "said ack"
+	SaidNack     Kind = "said nack"
+	SaidReturn   Kind = "said return"
+)
+
+// Books are the ledgers of one run. Those who write may write at the same time; they
+// must have ended before Check.
+type Books struct {
+	mu          sync.Mutex // guards what follows
+	attempts    []Attempt
+	verdicts    []Verdict
+	receipts    []Receipt
+	settlements []Settlement
+
+	// Events is the broker's book, in its order; nil if there is none.
+	Events []Event
+
+	// Left are the ids of the messages that are in queues when all is over.
+	Left []string
+}
+
+// Attempted writes an attempt down.
+func (b *Books) Attempted(a Attempt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.attempts = append(b.attempts, a)
+}
+
+// Told writes a verdict down.
+func (b *Books) Told(v Verdict) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.verdicts = append(b.verdicts, v)
+}
+
+// Received writes a delivery down.
+func (b *Books) Received(r Receipt) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.receipts = append(b.receipts, r)
+}
+
+// Settled writes a settlement down.
+func (b *Books) Settled(s Settlement) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.settlements = append(b.settlements, s)
+}

@@ -1,0 +1,156 @@
+package ledger
+
+// The causes of a sighting that is not the first.
+const (
+	causeRepublished  = "published again, its verdict was lost or a nack"
+	causeDeadLettered = "dead-lettered"
+	causeEnded        = "its session ended before its ack was taken"
+	causeRequeued     = "requeued"
+	causeReleased     = "released"
+	causeTimeout      = "consumer timeout"
+)
+
+// sightings is promise 6, and of 2 that nothing unknown is seen.
+func (c *check) sightings() {
+	var exact map[delivery]string
+	if c.b.Events != nil {
+		exact = c.exactCauses()
+	}
+	for id, list := range c.receipts {
+		if len(c.attempts[id]) == 0 {
+			c.finding(2, id, "it was seen, and was not published")
+			continue
+		}
+		if c.b.Events == nil {
+			c.admissibleCauses(id, list)
+			continue
+		}
+		for _, r := range list[1:] {
+			cause := exact[delivery{r.Session, r.Tag}]
+			if cause == "" {
+				c.finding(6, id, "delivery %d of %s has no cause", r.Tag, r.Session)
+				continue
+			}
+			c.Again[cause]++
+		}
+	}
+}
+
+// exactCauses finds for each delivery of the broker's book why it was made: its message
+// was stored, or put back.
+func (c *check) exactCauses() map[delivery]string {
+	causes := map[delivery]string{}
+	stored := map[string][]string{} // by id and queue: the causes of copies that were not given out yet
+	back := map[string][]string{}   // the causes of those that were put back
+	home := map[string]string{}     // the queue that it was published to
+	dead := map[string]int{}        // how often it has left that for another
+	copies := map[string]int{}      // how often it came there
+	for _, e := range c.b.Events {
+		at := e.ID + "\x00" + e.Queue
+		switch e.Kind {
+		case DeadLettered:
+			dead[e.ID]++
+		case Stored:
+			if home[e.ID] == "" {
+				home[e.ID] = e.Queue
+			}
+			if e.Queue != home[e.ID] {
+				stored[at] = append(stored[at], causeDeadLettered)
+				dead[e.ID]-- // which may be told before or behind this
+				continue
+			}
+			if copies[e.ID]++; copies[e.ID] > len(c.attempts[e.ID]) {
+				c.finding(6, e.ID, "it was stored %d times, and sent %d times", copies[e.ID], len(c.attempts[e.ID]))
+			}
+			stored[at] = append(stored[at], causeRepublished)
+		case Requeued:
+			cause := c.putBack(e)
+			back[at] = append(back[at], cause)
+		case Delivered:
+			from := stored
+			if e.Redelivered {
+				from = back
+			}
+			if len(from[at]) == 0 {
+				c.finding(6, e.ID, "delivery %d of %s came from nowhere", e.Tag, e.Session)
+				continue
+			}
+			causes[delivery{e.Session, e.Tag}] = from[at][0]
+			from[at] = from[at][1:]
+		default:
+		}
+	}
+	for id, n := range dead {
+		if n < 0 {
+			c.finding(6, id, "it came to another queue, and was not dead-lettered")
+		}
+	}
+	return causes
+}
+
+// putBack is why a delivery was put back, which the consumer must have said, unless
+// its session is over.
+func (c *check) putBack(e Event) string {
+	said := c.settled[delivery{e.Session, e.Tag}].Done
+	switch e.Reason {
+	case "rejected":
+		if said != "requeue" {
+			c.finding(6, e.ID, "delivery %d of %s was requeued, and its handler said %q", e.Tag, e.Session, said)
+		}
+		return causeRequeued
+	case "released":
+		if said != "release" {
+			c.finding(6, e.ID, "delivery %d of %s was released, and its handler said %q", e.Tag, e.Session, said)
+		}
+		return causeReleased
+	case "timeout":
+		return causeTimeout
+	default:
+		return causeEnded
+	}
+}
+
+// admissibleCauses looks for a cause of each sighting but the first in what the
+// publisher and the consumer know.
+func (c *check) admissibleCauses(id string, list []Receipt) {
+	again := len(c.attempts[id]) - 1
+	open := []Receipt{list[0]} // those before that may have caused one
+	for _, r := range list[1:] {
+		cause := ""
+		if r.Redelivered {
+			for i, before := range open {
+				if cause = c.comesAgain(before, r); cause != "" {
+					open = append(open[:i:i], open[i+1:]...)
+					break
+				}
+			}
+		}
+		switch {
+		case cause != "":
+		case again > 0:
+			again--
+			cause = causeRepublished
+		case r.Redelivered && r.Session != list[0].Session:
+			cause = causeEnded // a delivery before this one did not arrive
+		default:
+			c.finding(6, id, "delivery %d of %s (redelivered %v) has no cause", r.Tag, r.Session, r.Redelivered)
+			continue
+		}
+		c.Again[cause]++
+		open = append(open, r)
+	}
+}
+
+// comesAgain is why the message of a delivery may be given out again, "" if it may not.
+func (c *check) comesAgain(before, now Receipt) string {
+	switch s, ok := c.settled[delivery{before.Session, before.Tag}]; {
+	case ok && s.Done == "requeue":
+		return causeRequeued
+	case ok && s.Done == "release":
+		return causeReleased
+	case before.Session != now.Session && (!ok || s.Done != "reject"):
+		return causeEnded // also of an ack: it may not have been taken
+	default:
+		return ""
+	}
+}

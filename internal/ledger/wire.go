@@ -1,0 +1,129 @@
+package ledger
+
+// readWire finds out what the broker has said of each sending: SaidAck, SaidNack, or
+// nothing.
+func (c *check) readWire() {
+	heard := map[channel][]Event{} // the publishes of each channel, by their numbers
+	var channels []channel
+	for _, e := range c.b.Events {
+		if e.Kind == Published {
+			at := channel{e.Conn, e.Channel}
+			if heard[at] == nil {
+				channels = append(channels, at)
+			}
+			heard[at] = append(heard[at], e)
+		}
+	}
+	numbered := map[sending]string{}
+	last := uint64(0)
+	for _, a := range c.b.attempts {
+		numbered[sending{a.Session, a.Number}] = a.ID
+		last = max(last, a.Session)
+	}
+	// Which session a channel was: the next one that has sent the same under the same
+	// numbers.
+	c.sessions = map[channel]uint64{}
+	next := uint64(1)
+	for _, at := range channels {
+		for s := next; s <= last; s++ {
+			if same(heard[at], numbered, s) {
+				c.sessions[at], next = s, s+1
+				break
+			}
+		}
+		if c.sessions[at] == 0 {
+			c.finding(5, heard[at][0].ID, "the broker got what no session has sent, on channel %d of connection %d", at.number, at.conn)
+		}
+	}
+
+	c.wire, c.returned, c.stored = map[sending]string{}, map[string]bool{}, map[string]int{}
+	open := map[channel]map[uint64]bool{} // numbers of which nothing was said
+	for _, e := range c.b.Events {
+		at := channel{e.Conn, e.Channel}
+		switch e.Kind {
+		case Published:
+			if open[at] == nil {
+				open[at] = map[uint64]bool{}
+			}
+			open[at][e.Tag] = true
+		case SaidAck, SaidNack:
+			for n := range open[at] {
+				if n == e.Tag || e.Multiple && n < e.Tag {
+					c.wire[sending{c.sessions[at], n}] = string(e.Kind)
+					delete(open[at], n)
+				}
+			}
+		case SaidReturn:
+			c.returned[e.ID] = true
+		case Stored:
+			c.stored[e.ID]++
+		default:
+		}
+	}
+}
+
+func same(heard []Event, numbered map[sending]string, session uint64) bool {
+	for _, e := range heard {
+		if numbered[sending{session, e.Tag}] != e.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// verdicts is promises 3, 5 and 7.
+func (c *check) verdicts() {
+	for id, verdict := range c.told {
+		if (verdict == "unknown" || verdict == "confirmed" || verdict == "returned" || verdict == "nacked") && len(c.attempts[id]) == 0 {
+			c.finding(5, id, "%s was said of what was handed to no connection", verdict)
+		}
+		if c.b.Events == nil {
+			continue
+		}
+		switch verdict {
+		case "confirmed":
+			if !c.said(id, SaidAck) {
+				c.finding(3, id, "it was called confirmed, and the broker never confirmed it")
+			}
+			if c.stored[id] == 0 {
+				c.finding(7, id, "it was called confirmed, and no queue took it")
+			}
+		case "nacked":
+			if !c.said(id, SaidNack) {
+				c.finding(3, id, "it was called nacked, and the broker never nacked it")
+			}
+		case "returned":
+			if !c.returned[id] {
+				c.finding(3, id, "it was called returned, and the broker never returned it")
+			}
+		default:
+		}
+	}
+	for _, e := range c.b.Events {
+		if e.Kind == Published && c.told[e.ID] == "not sent" {
+			c.finding(5, e.ID, "it was called not sent, and the broker got it")
+		}
+	}
+}
+
+// said reports whether the broker said so of a sending of the message.
+func (c *check) said(id string, what Kind) bool {
+	for _, a := range c.attempts[id] {
+		if c.wire[sending{a.Session, a.Number}] == string(what) {
+			return true
+		}
+	}
+	return false
+}
+
+// acks is promise 4.
+func (c *check) acks() {
+	for _, e := range c.b.Events {
+		if e.Kind != Acked || e.Session == "" {
+			continue
+		}
+		if s, ok := c.settled[delivery{e.Session, e.Tag}]; !ok || s.Done != "ack" || s.ID != e.ID {
+			c.finding(4, e.ID, "delivery %d of %s was acked, and its handler said %q of %q", e.Tag, e.Session, s.Done, s.ID)
+		}
+	}
+}

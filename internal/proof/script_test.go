@@ -1,0 +1,257 @@
+package proof_test
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/internal/ledger"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// enough is how long a run may take, by the clock of its bubble: what does not come by
+// then does not come at all.
+const enough = 10 * time.Minute
+
+// plan is the topology of all runs: work, whose rejects go to dead, and full, which
+// takes nothing more.
+func plan() topology.Topology {
+	top := topology.WithDeadLetters(topology.Queue{Name: "work", DeliveryLimit: topology.Unlimited})
+	top.Queues = append(top.Queues, topology.Queue{Name: "full", Type: topology.Classic, MaxLength: 1, Overflow: topology.RejectPublish})
+	return top
+}
+
+// stand is a broker, a pool on it, and the books of what happens.
+type stand struct {
+	t      testing.TB
+	broker *mqtest.Broker
+	pool   *reconnect.Pool
+	books  *ledger.Books
+}
+
+// newStand is for a bubble. Prepare puts faults into the broker before anybody
+// connects.
+func newStand(t testing.TB, prepare func(*mqtest.Broker)) *stand {
+	t.Helper()
+	s := &stand{t: t, broker: mqtest.NewInMemory(t, mqtest.Config{Journal: -1}), books: &ledger.Books{}}
+	if prepare != nil {
+		prepare(s.broker)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), enough)
+	defer cancel()
+	pool, err := reconnect.Open(ctx, reconnect.Config{URLs: []string{s.broker.URL()}, Dial: s.broker.DialContext, Topology: plan()})
+	if err != nil {
+		t.Errorf("open: %v", err)
+		return nil
+	}
+	s.pool = pool
+	s.broker.Queue("full").Enqueue(mqtest.Message{MessageID: "filling"})
+	return s
+}
+
+func (s *stand) producer(cfg producer.Config) *producer.Producer {
+	cfg.OnAttempt = func(a producer.Attempt) {
+		s.books.Attempted(ledger.Attempt{ID: a.MessageID, Attempt: a.Number, Session: a.Session, Number: a.Tag})
+	}
+	cfg.OnVerdict = func(o producer.Outcome) {
+		s.books.Told(ledger.Verdict{ID: o.MessageID, Verdict: o.Verdict.String()})
+	}
+	p, err := producer.New(s.pool, cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return p
+}
+
+// consume runs a consumer; stop drains it.
+func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
+	cfg.OnDelivery = func(r consumer.Receipt) {
+		s.books.Received(ledger.Receipt{ID: r.MessageID, Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Failures: r.Attempt - 1})
+	}
+	cfg.OnSettlement = func(st consumer.Settlement) {
+		s.books.Settled(ledger.Settlement{ID: st.MessageID, Session: st.ConsumerTag, Tag: st.Tag, Done: st.Verdict})
+	}
+	c, err := consumer.New(s.pool, cfg)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx, h) }()
+	return func() {
+		cancel()
+		var drain *consumer.DrainError
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) && !errors.As(err, &drain) {
+			s.t.Errorf("the consumer ended with %v", err)
+		}
+	}
+}
+
+// close ends everything, completes the books and has them judged.
+func (s *stand) close(p *producer.Producer) ledger.Report {
+	ctx, cancel := context.WithTimeout(context.Background(), enough)
+	defer cancel()
+	for what, end := range map[string]func(context.Context) error{"producer": p.Close, "pool": s.pool.Close} {
+		if err := end(ctx); err != nil {
+			s.t.Errorf("close the %s: %v", what, err)
+		}
+	}
+	synctest.Wait()
+	if n := len(s.broker.Connections()); n > 0 {
+		s.t.Errorf("%d connections are left", n)
+	}
+	for _, q := range s.broker.Queues("/") {
+		for _, m := range s.broker.Queue(q.Name).Messages() {
+			if m.MessageID != "filling" {
+				s.books.Left = append(s.books.Left, m.MessageID)
+			}
+		}
+	}
+	s.books.Events = events(s.broker.Journal().Records())
+	report := ledger.Check(s.books)
+	for _, f := range report.Findings {
+		s.t.Error(f)
+	}
+	return report
+}
+
+// events is the broker's book: what happened in its queues, and what it said of
+// publishes.
+func events(records []mqtest.Record) (list []ledger.Event) {
+	for _, r := range records {
+		e := ledger.Event{
+			Kind: ledger.Kind(r.Detail), Conn: r.Conn, Channel: r.Channel, Queue: r.Queue, ID: r.MessageID,
+			Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Reason: r.Reason,
+		}
+		switch {
+		case r.Kind == mqtest.ToClient && len(r.Frame) < 20: // or cut inside
+			continue
+		case r.Kind == mqtest.QueueEvent && r.Detail == "returned":
+			e.Kind = ledger.SaidReturn
+		case r.Kind == mqtest.QueueEvent && r.MessageID != "filling":
+		case r.Kind == mqtest.ToClient && r.Method() == "basic.ack":
+			e.Kind = ledger.SaidAck
+			e.Tag, e.Multiple = confirmed(r.Frame)
+		case r.Kind == mqtest.ToClient && r.Method() == "basic.nack":
+			e.Kind = ledger.SaidNack
+			e.Tag, e.Multiple = confirmed(r.Frame)
+		default:
+			continue
+		}
+		list = append(list, e)
+	}
+	return list
+}
+
+// confirmed reads the frame of an ack or nack: header of 7 bytes, class and method,
+// number, bits.
+func confirmed(frame []byte) (number uint64, multiple bool) {
+	return binary.BigEndian.Uint64(frame[11:19]), frame[19]&1 == 1
+}
+
+// script plays the one script, in a bubble of its own.
+func script(t *testing.T, prepare func(*mqtest.Broker)) (report ledger.Report) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := newStand(t, prepare)
+		if s == nil {
+			return
+		}
+		p := s.producer(producer.Config{})
+		h := &handler{first: map[string]bool{}}
+		stop := s.consume(consumer.Config{Queue: "work", Workers: 4, Prefetch: 8, DeadLetters: true}, h.handle)
+
+		ctx, cancel := context.WithTimeout(context.Background(), enough)
+		defer cancel()
+		var waits []*producer.Confirmation
+		for i := range 20 {
+			m := producer.Text("body").ToQueue("work")
+			switch i {
+			case 4, 10, 16:
+				m = m.ToQueue("nowhere")
+			case 13:
+				m = m.ToQueue("full")
+			}
+			m.MessageID = fmt.Sprintf("m%02d", i)
+			c, err := p.PublishAsync(ctx, m)
+			if err != nil {
+				t.Errorf("publish %s: %v", m.MessageID, err)
+				continue
+			}
+			waits = append(waits, c)
+		}
+		for _, c := range waits {
+			if err := c.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s has no verdict after %v: %v", c.MessageID(), enough, err)
+			}
+		}
+		s.drained(ctx, "work")
+		stop()
+		report = s.close(p)
+	})
+	return report
+}
+
+// drained waits until a queue is empty.
+func (s *stand) drained(ctx context.Context, queue string) {
+	for s.broker.Queue(queue).Len() > 0 {
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			s.t.Errorf("%s is not empty after %v: %d messages", queue, enough, s.broker.Queue(queue).Len())
+			return
+		}
+	}
+}
+
+// handler gives each verdict once, and acks everything else.
+type handler struct {
+	mu    sync.Mutex // guards what follows
+	first map[string]bool
+}
+
+var errOnPurpose = errors.New("on purpose")
+
+func (h *handler) handle(_ context.Context, d *consumer.Delivery) error {
+	h.mu.Lock()
+	again := h.first[d.MessageID]
+	h.first[d.MessageID] = true
+	h.mu.Unlock()
+	switch {
+	case d.MessageID == "m03":
+		return consumer.Reject(errOnPurpose)
+	case again:
+	case d.MessageID == "m05":
+		return consumer.Release(errOnPurpose)
+	case d.MessageID == "m07":
+		return consumer.Requeue(errOnPurpose)
+	case d.MessageID == "m09":
+		panic("on purpose")
+	case d.MessageID == "m12":
+		return errOnPurpose
+	}
+	return nil
+}
+
+func TestTheScriptWithoutFaults(t *testing.T) {
+	t.Parallel()
+	r := script(t, nil)
+	want := "confirmed 16, nacked 1, returned 3"
+	if !strings.Contains(r.String(), want) || r.Messages != 20 || r.Attempts != 20 || r.Receipts != 20 {
+		t.Errorf("%+v, want %s, 20 messages, attempts and receipts", r, want)
+	}
+}
