@@ -258,7 +258,7 @@ var connectionCases = []Case{
 		p.Send(1, &wire.BasicConsume{Queue: s.Name("nosuch"), ConsumerTag: "t"})
 		p.Until("channel.close")
 		p.Send(1, &wire.ChannelCloseOk{})
-		p.Send(1, &wire.ChannelOpen{})
+		p.Call(1, &wire.ChannelOpen{}, "channel.open-ok") // or it might be overtaken by the close
 		p.Send(1, &wire.ChannelOpen{})
 		p.Send(1, &wire.QueueDeclare{Queue: q, Durable: true})
 		p.Closed()

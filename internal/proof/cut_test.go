@@ -4,8 +4,10 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mqkit/mqkit/internal/ledger"
 	"github.com/mqkit/mqkit/mqtest"
@@ -126,4 +128,62 @@ func TestEveryCut(t *testing.T) {
 	}
 }
 
-var pairs = flag.Bool("pairs", false, "play every pair of cuts, which takes long")
+var (
+	seed  = flag.Uint64("seed", 0, "what the choice of pairs and the random schedules begin with; 0 takes one by the clock")
+	pairs = flag.Int("pairs", 200, "how many pairs of cuts are played; -1 plays them all, which takes long")
+)
+
+// begin is the seed of this run.
+var begin = sync.OnceValue(func() uint64 {
+	if *seed != 0 {
+		return *seed
+	}
+	return uint64(time.Now().UnixNano())
+})
+
+// pair is two cuts in one run.
+type pair [2]cut
+
+func (p pair) String() string { return fmt.Sprintf("%v, then %v", p[0], p[1]) }
+
+// TestPairsOfCuts cuts twice, each time at a boundary of frames.
+func TestPairsOfCuts(t *testing.T) {
+	t.Parallel()
+	var single []cut
+	for _, p := range places(t) {
+		single = append(single, cut{p, mqtest.Cut()})
+	}
+	// After a cut more happens than without one: the second may come there.
+	for _, p := range []mqtest.Point{mqtest.Received, mqtest.Applied, mqtest.Sending} {
+		most := 0
+		for _, c := range single {
+			if c.point == p {
+				most = max(most, c.number)
+			}
+		}
+		for n := range 20 {
+			single = append(single, cut{place{p, most + 1 + n, nil}, mqtest.Cut()})
+		}
+	}
+	var all []pair
+	for i, first := range single {
+		for _, second := range single[i+1:] {
+			all = append(all, pair{first, second})
+		}
+	}
+	if *pairs >= 0 && *pairs < len(all) {
+		t.Logf("%d of %d pairs, by -seed %d", *pairs, len(all), begin())
+		r := rand.New(rand.NewPCG(begin(), 1))
+		r.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+		all = all[:*pairs]
+	}
+	total, struck := inParallel(t, all, func(t *testing.T, p pair) (ledger.Report, bool) {
+		var first, second *mqtest.Injected
+		r := script(t, func(b *mqtest.Broker) { first, second = b.Inject(p[0].fault()), b.Inject(p[1].fault()) })
+		return r, first.Hits() == 1 && second.Hits() == 1
+	})
+	t.Logf("%d pairs of cuts, %d of which were made\n%v", len(all), struck, total)
+	if struck < len(all)/2 {
+		t.Errorf("of %d pairs of cuts only %d were made", len(all), struck)
+	}
+}
