@@ -62,7 +62,7 @@ func TestAFirstUseWhileAConnectedPoolClosesDoesNotPanic(t *testing.T) {
 			t.Parallel()
 			var took time.Duration // to close
 			for round := range 100 {
-				p, err := reconnect.Open(t.Context(), reconnect.Config{URLs: []string{f.broker.URL()}}.Through(f.dial))
+				p, err := reconnect.Open(t.Context(), reconnect.Config{URLs: []string{f.broker.URL()}, Dial: f.dial})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,15 +1,6 @@
 package reconnect
 
-import (
-	"context"
-	"net"
-)
-
-// Through has a pool reach its addresses by dial, not by TCP.
-func (cfg Config) Through(dial func(ctx context.Context, network, address string) (net.Conn, error)) Config {
-	cfg.Dial = dial
-	return cfg
-}
+import "context"
 
 // Another opens a channel on the connection of c, and on no other.
 func (c *Channel) Another(ctx context.Context) (*Channel, error) { return c.life.channel(ctx) }

@@ -142,7 +142,8 @@ func (f *fixture) config(urls ...string) reconnect.Config {
 		Logger:        slog.New(slog.NewJSONHandler(f.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	if len(f.memory) > 0 {
-		return cfg.Through(f.dial)
+		cfg.Dial = f.dial
+		return cfg
 	}
 	cfg.Backoff = func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) }
 	return cfg

@@ -1,8 +1,6 @@
 package reconnect
 
 import (
-	"context"
-	"net"
 	"testing"
 	"testing/synctest"
 
@@ -17,8 +15,7 @@ import (
 func TestAChannelThatIsWatchedLateKnowsTheBrokersWord(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := mqtest.NewInMemory(t)
-		dial := func(_ context.Context, network, address string) (net.Conn, error) { return b.Dial(network, address) }
-		p := newTestPool(t, Config{URLs: []string{b.URL()}}.Through(dial))
+		p := newTestPool(t, Config{URLs: []string{b.URL()}, Dial: b.DialContext})
 		lf, err := p.links[Consuming].dial(t.Context(), p.addrs[0])
 		if err != nil {
 			t.Fatal(err)
