@@ -203,6 +203,13 @@ func (s *session) finishSettling() int {
 		running = 0 // nothing is given back
 	}
 	s.ending = true
+	given := release.String()
+	if s.run.stream {
+		given = stale
+	}
+	for d := range s.queued {
+		s.run.tellSettledLocked(d, given)
+	}
 	clear(s.queued)
 	s.mu.Unlock()
 	if running > 0 {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,5 +141,41 @@ func TestObserversAreToldOfEachDeliveryAndItsSettlement(t *testing.T) {
 	}
 	if s := f.Stats(); s.Sessions != 2 || s.Deliveries != 3 || s.Redelivered != 1 {
 		t.Errorf("%+v", s)
+	}
+}
+
+func TestWhatACancelledSessionGivesBackIsToldToObservers(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	settled := map[string][]string{} // by consumer tag
+	g := newGate()
+	f := newFixture(t, consumer.Config{
+		Prefetch: 100,
+		OnSettlement: func(s consumer.Settlement) {
+			mu.Lock()
+			defer mu.Unlock()
+			settled[s.ConsumerTag] = append(settled[s.ConsumerTag], s.Verdict)
+		},
+	}, g.handle)
+	const n = 100 // more than is given back at once
+	f.enqueue(slices.Repeat([]string{"a"}, n)...)
+	first := g.next(t)
+	f.waiting(n - 1)
+	f.cancel()
+	f.until("it is subscribed again", func() bool { return f.Status().Sessions == 2 && f.Status().Subscribed })
+	first.end <- nil
+	f.until("all is told", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(settled[first.ConsumerTag]) == n
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	got := map[string]int{}
+	for _, verdict := range settled[first.ConsumerTag] {
+		got[verdict]++
+	}
+	if got["ack"] != 1 || got["release"] != n-1 {
+		t.Errorf("told %v, want an ack and %d releases", got, n-1)
 	}
 }

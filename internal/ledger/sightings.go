@@ -99,7 +99,7 @@ func (c *check) putBack(e Event) string {
 		}
 		return causeRequeued
 	case "released":
-		if said != "release" {
+		if said != "release" && said != "stale" { // stale: its handler outlasted the drain
 			c.finding(6, e.ID, "delivery %d of %s was released, and its handler said %q", e.Tag, e.Session, said)
 		}
 		return causeReleased
