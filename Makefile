@@ -61,6 +61,18 @@ race: ## All tests under the race detector, COUNT times
 bench: ## The benchmarks; RUN picks some
 	$(GO) test -run '^$$' -bench '$(or $(RUN),.)' -benchmem ./...
 
+.PHONY: exhaustive
+exhaustive: ## The proof with every pair of cuts: some minutes
+	$(GO) test ./internal/proof -count=1 -v -run 'EveryCut|PairsOfCuts' -pairs -1 -timeout 6h
+
+.PHONY: soak
+soak: ## Random schedules; SEEDS=10000 says how many, SEED=1 where they begin
+	$(GO) test -race ./internal/proof -count=1 -v -run RandomSchedules -seeds $(or $(SEEDS),10000) $(if $(SEED),-seed $(SEED)) -timeout 24h
+
+.PHONY: chaos
+chaos: get-image ## Random faults on a RabbitMQ in a container; FAULTS=1000 says how many
+	$(GO) test ./integration -count=1 -v -run 'TestChaos$$' -faults $(or $(FAULTS),1000) $(if $(SEED),-seed $(SEED)) -timeout 24h
+
 .PHONY: cover
 cover: ## Test coverage of the libraries, with an HTML page in build/
 	@mkdir -p build

@@ -54,6 +54,9 @@ func parseURL(s string) (*address, error) {
 	if strings.Contains(u.EscapedPath(), "@") || strings.Contains(u.RawQuery, "@") {
 		return nil, fmt.Errorf("has an '@' behind the host: percent-encode '/' and '?' in user and password, and write %%40 for it in a vhost; %s", form)
 	}
+	if strings.Contains(u.Host, ",") {
+		return nil, fmt.Errorf("has a ',' in its host: each node takes a url of its own, amqp:// and all; %s", form)
+	}
 	if u.Fragment != "" {
 		return nil, fmt.Errorf("has a '#': write %%23 for it in user, password and vhost; %s", form)
 	}

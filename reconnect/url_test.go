@@ -57,6 +57,8 @@ func TestParseURLSaysWhatIsWrong(t *testing.T) {
 		{"http://u:p@h/", "scheme is neither amqp nor amqps"},
 		{"rabbit:5672", "scheme is neither amqp nor amqps"},
 		{"amqp:rabbit", "cannot be parsed"},
+		{"amqp://u:p@a:5672,b:5672/", "a url of its own"},
+		{"amqp://u:p@a,b/", "a url of its own"},
 		{"amqp://u:p@h/#v", "%23"},
 		{"amqp://u:p@h/a/b", "%2F"},
 		{"amqp://u:p@h/a@b", "%40"},
