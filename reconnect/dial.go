@@ -129,7 +129,11 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 	if !stop() || err != nil {
 		lf.conn.abort(err)
 		<-lf.conn.flushed
-		return nil, handshakeError(ctx, err, lf.conn.reason())
+		err = handshakeError(ctx, err, lf.conn.reason())
+		if addr.external && errors.Is(err, errNoShared) {
+			err = errNoExternal
+		}
+		return nil, err
 	}
 	lf.start(raw)
 	if err := lf.declare(running); err != nil { // as long as it takes: each answer is bounded

@@ -34,6 +34,7 @@ var (
 	errCut        = errors.New("the connection ended during the handshake")
 	errNotAMQP    = errors.New("the server does not speak AMQP 0-9-1 on this port")
 	errNoShared   = errors.New("the server offers none of our login mechanisms")
+	errNoExternal = errors.New("the server does not offer the login mechanism EXTERNAL: it needs a client certificate, and RabbitMQ its plugin rabbitmq_auth_mechanism_ssl and EXTERNAL in auth_mechanisms")
 	errPeerClosed = errors.New("closed by the other side")
 )
 
@@ -210,7 +211,8 @@ func withoutQuoted(text string) string {
 
 // fatalPeer reports whether what answers is not the broker that was asked for.
 func fatalPeer(err error) bool {
-	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNotAMQP) || errors.Is(err, errNoShared) {
+	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNotAMQP) ||
+		errors.Is(err, errNoShared) || errors.Is(err, errNoExternal) {
 		return true
 	}
 	var (

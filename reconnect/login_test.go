@@ -26,6 +26,37 @@ func TestACutAfterStartOkIsNotTakenForABadPassword(t *testing.T) {
 	})
 }
 
+// TestNoCutInTheHandshakeIsTakenForARefusal: whatever a broker that is killed had
+// read, done or half said by then. The next round succeeds.
+func TestNoCutInTheHandshakeIsTakenForARefusal(t *testing.T) {
+	steps := []mqtest.Fault{{Point: mqtest.Accepted}}
+	for _, method := range []string{"connection.start-ok", "connection.tune-ok", "connection.open"} {
+		steps = append(steps, mqtest.Fault{Point: mqtest.Received, Method: method})
+	}
+	for _, method := range []string{"connection.start", "connection.tune", "connection.open-ok"} {
+		steps = append(steps, mqtest.Fault{Point: mqtest.Sending, Method: method})
+	}
+	for _, step := range steps {
+		for how, cut := range map[string]mqtest.Action{"cut": mqtest.Cut(), "cut inside a frame": mqtest.CutInside(3)} {
+			inBubbleOf(t, fmt.Sprint(step.Point, " ", step.Method, " ", how), func(t *testing.T) {
+				f := newFixture(t)
+				step.Count, step.Do = 1, cut
+				killed := f.broker.Inject(step)
+				p := open(t, f.config())
+				c := f.await(t, reconnect.Waiting)
+				var be *reconnect.BrokerError
+				if reconnect.IsFatal(c.Cause) || errors.As(c.Cause, &be) {
+					t.Errorf("%v is taken for the broker's word (fatal %v)", c.Cause, reconnect.IsFatal(c.Cause))
+				}
+				wantText(t, c.Cause, "the connection ended during the handshake")
+				if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || hits(killed) != 1 || hits(f.accepted) != 2 {
+					t.Errorf("%+v after %d cuts and %d connections", s, hits(killed), hits(f.accepted))
+				}
+			})
+		}
+	}
+}
+
 // TestALoginThatTheBrokerRefusesEndsOpenAtOnce: it says so only to who has
 // announced authentication_failure_close.
 func TestALoginThatTheBrokerRefusesEndsOpenAtOnce(t *testing.T) {
