@@ -98,8 +98,11 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 			if errors.As(err, &plain) {
 				return nil, errPlainPort
 			}
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				err = context.Cause(ctx)
+			case refusesTLS(err):
+				err = fmt.Errorf("%w: %w", errTLSRefused, err)
 			}
 			return nil, fmt.Errorf("tls: %w", err)
 		}
@@ -152,6 +155,8 @@ func handshakeError(ctx context.Context, err, seen error) error {
 	switch {
 	case errors.Is(seen, errTLSPort):
 		return errTLSPort
+	case refusesTLS(seen):
+		return fmt.Errorf("tls: %w: %w", errTLSRefused, seen)
 	case errors.Is(err, amqp.ErrSASL):
 		return errNoShared
 	case errors.Is(seen, errNotAMQP):
