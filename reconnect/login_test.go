@@ -157,7 +157,7 @@ func TestNoPasswordIsInLogsStatesAndErrors(t *testing.T) {
 	}
 	for _, want := range []string{
 		"403", "320", "connection refused", "no-such-host", "expected amqp://user:password@host",
-		"amqps://app@" + dead, "StopOnFatal:true", "publishing failed, consuming idle", "[malformed]",
+		"amqps://app@" + dead, "StopOnFatal:true", "publishing failed, consuming idle", "[malformed]", "reconnect.Channel{publishing, " + f.broker.Addr(),
 	} {
 		if !strings.Contains(told, want) {
 			t.Errorf("%q is not told: the test has not seen what it looks at", want)
