@@ -33,10 +33,10 @@ var (
 	errTLSPort    = errors.New("the server answers with TLS on this port: use an amqps:// url")
 	errPlainPort  = errors.New("the server does not speak TLS on this port: use an amqp:// url, or its TLS port (5671 by default)")
 	errCut        = errors.New("the connection ended during the handshake")
-	errTLSRefused = errors.New("the server refuses our side of TLS: a client certificate that it takes, and a protocol version and cipher that both know, are needed")
+	errTLSRefused = errors.New("the server refuses our side of TLS, perhaps for want of a client certificate that it trusts")
 	errNotAMQP    = errors.New("the server does not speak AMQP 0-9-1 on this port")
 	errNoShared   = errors.New("the server offers none of our login mechanisms")
-	errNoExternal = errors.New("the server does not offer the login mechanism EXTERNAL: it needs a client certificate, and RabbitMQ its plugin rabbitmq_auth_mechanism_ssl and EXTERNAL in auth_mechanisms")
+	errNoExternal = errors.New("the server does not offer the login mechanism EXTERNAL: it needs TLS with a client certificate, and in RabbitMQ the plugin rabbitmq_auth_mechanism_ssl and EXTERNAL in auth_mechanisms")
 	errPeerClosed = errors.New("closed by the other side")
 )
 
