@@ -93,7 +93,7 @@ func TestTheFirstOpenEndsAtOnceForEachFatalCause(t *testing.T) {
 // broker closes and refuses again is retried, at the longest wait where a person has
 // to mend it, and its cause is told meanwhile.
 func TestWhatIsRefusedWhileRunningComesBackWhenItIsMended(t *testing.T) {
-	const deleted = "CONNECTION_FORCED - user 'app' was deleted"
+	const deleted = "CONNECTION_FORCED - user 'app' is deleted"
 	for name, tt := range map[string]struct {
 		begin, end func(*brokerOfRights)
 		closed     string // what the broker says when it ends the connection; empty where it is cut
