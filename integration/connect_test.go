@@ -374,14 +374,16 @@ func TestACallThatIsNeverAnsweredCostsItsConnectionAndNoMore(t *testing.T) {
 	load := tr.publish(ctx, p, 2)
 
 	lost := proxy.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Count: 1, Do: mqtest.Drop()})
+	long, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	began := time.Now()
-	err := pool.Declare(t.Context(), cfg.Topology)
+	err := pool.Declare(long, cfg.Topology)
 	took := time.Since(began)
 	if !errors.Is(err, reconnect.ErrRPCTimeout) || took < limit || took > 2*limit || lost.Hits() != 1 {
 		t.Errorf("Declare: %v after %v, %d answers lost", err, took, lost.Hits())
 	}
 	states.await(t, reconnect.Consuming, reconnect.Connected, 2)
-	if err := pool.Declare(t.Context(), cfg.Topology); err != nil {
+	if err := pool.Declare(long, cfg.Topology); err != nil {
 		t.Error(err)
 	}
 	c.awaitSubscribed(t)
