@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,13 +31,30 @@ var external = broker.Options{
 }
 
 // TestLoginsOverMutualTLS: RabbitMQ asks for a certificate, and takes its common name
-// for the user where EXTERNAL is asked for. It is not parallel: it sets the
-// environment.
+// for the user where EXTERNAL is asked for.
 func TestLoginsOverMutualTLS(t *testing.T) {
 	certs, err := broker.IssueCertificates()
 	if err != nil {
 		t.Fatal(err)
 	}
+	const later = "127.0.0.1:1" // the node's address takes its place
+	var environment reconnect.Config
+	t.Run("from the environment", func(t *testing.T) { // which is set before anything runs beside it
+		t.Setenv(reconnect.EnvURL, "amqps://"+later+"/?auth_mechanism=external")
+		for name, content := range map[string][]byte{
+			reconnect.EnvTLSCAFile: certs.CA, reconnect.EnvTLSCertFile: certs.ClientCert, reconnect.EnvTLSKeyFile: certs.ClientKey,
+		} {
+			path := filepath.Join(t.TempDir(), "file.pem")
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv(name, path)
+		}
+		if environment, err = reconnect.FromEnv(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Parallel()
 	opt := external
 	opt.TLS = certs.TLS()
 	opt.TLS.RequireClientCert = true
@@ -56,7 +74,11 @@ func TestLoginsOverMutualTLS(t *testing.T) {
 	with := func(certificates ...tls.Certificate) *tls.Config {
 		return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: certificates}
 	}
-	byCertificate := strings.Replace(node.TLSURL(), "guest:guest@", "", 1) + "?auth_mechanism=external"
+	address, err := url.Parse(node.TLSURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	byCertificate := "amqps://" + address.Host + "/?auth_mechanism=external"
 
 	// loggedIn publishes, and looks up at the broker who has.
 	loggedIn := func(t *testing.T, cfg reconnect.Config, want string) {
@@ -96,21 +118,8 @@ func TestLoginsOverMutualTLS(t *testing.T) {
 		loggedIn(t, reconnect.Config{URLs: []string{byCertificate}, TLS: with(own)}, user+"\tEXTERNAL\ttrue\tCN="+user)
 	})
 	t.Run("EXTERNAL from the environment", func(t *testing.T) {
-		t.Setenv(reconnect.EnvURL, byCertificate)
-		for name, content := range map[string][]byte{
-			reconnect.EnvTLSCAFile: certs.CA, reconnect.EnvTLSCertFile: certs.ClientCert, reconnect.EnvTLSKeyFile: certs.ClientKey,
-		} {
-			path := filepath.Join(t.TempDir(), "file.pem")
-			if err := os.WriteFile(path, content, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			t.Setenv(name, path)
-		}
-		cfg, err := reconnect.FromEnv()
-		if err != nil {
-			t.Fatal(err)
-		}
-		loggedIn(t, cfg, user+"\tEXTERNAL\ttrue\tCN="+user)
+		environment.URLs[0] = strings.Replace(environment.URLs[0], later, address.Host, 1)
+		loggedIn(t, environment, user+"\tEXTERNAL\ttrue\tCN="+user)
 	})
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		t.Run("no certificate with "+tls.VersionName(version), func(t *testing.T) {
