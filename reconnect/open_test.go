@@ -330,6 +330,7 @@ func TestABrokerThatDropsAtOnceIsNotDialledInAHotLoop(t *testing.T) {
 	} {
 		inBubbleOf(t, name, func(t *testing.T) {
 			f := newFixture(t)
+			fault.Count = 1000 // or a hot loop would let no time pass
 			cut := f.broker.Inject(fault)
 			cfg := f.config()
 			cfg.Backoff = nil
