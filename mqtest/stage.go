@@ -280,7 +280,7 @@ func (s *Stage) logTail(tb TB) {
 	for _, r := range records[max(0, len(records)-shownRecords):] {
 		fmt.Fprintf(&b, "%v\n", r)
 	}
-	tb.Logf("the last of mqtest's journal of %s:\n%s", s.URL(), &b)
+	tb.Logf("the last of mqtest's journal of %s:\n%s", s.Addr(), &b)
 }
 
 // Connection is one connection of a client.

@@ -550,6 +550,31 @@ func TestBlockedEndsWithItsConnection(t *testing.T) {
 	f.stored("1", "2")
 }
 
+// TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection: it is cut while it is
+// blocked, the next one is blocked as well, and then the alarm is over.
+func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	f.next("confirm.select")
+	f.broker.Block("")
+	cs := f.publish("1")
+	f.await(reconnect.Blocked, 1)
+	cs = append(cs, f.publish("2")...)
+	f.conn(f.arrive("1")[0]).Do(mqtest.Cut())
+	f.await(reconnect.Waiting, 1)
+	f.await(reconnect.Blocked, 2)
+	f.pending(cs...)
+	f.broker.Unblock()
+	cs = append(cs, f.publish("3")...)
+	for _, c := range cs {
+		f.verdict(c, producer.Confirmed)
+	}
+	f.stored("1", "2", "3")
+	if s := f.Stats(); s.Republished != 1 {
+		t.Errorf("%+v, want the one that was on its way sent again", s)
+	}
+}
+
 func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{MaxInFlight: 5}, silent())

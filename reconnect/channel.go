@@ -104,6 +104,14 @@ func (c *Channel) ending(e *amqp.Error, said bool) error {
 	return errChannelClosed
 }
 
+// String says whose it is: what is behind it holds passwords.
+func (c *Channel) String() string {
+	return fmt.Sprintf("reconnect.Channel{%s, %s}", c.life.link.role, c.life.addr)
+}
+
+// GoString is String.
+func (c *Channel) GoString() string { return c.String() }
+
 var errChannelClosed = errors.New("the channel was closed")
 
 // Raw is the driver's channel. What it offers of reconnection and of recovery

@@ -12,6 +12,7 @@ import (
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
 )
 
 func TestAnAnswerThatDoesNotComeWithinRPCTimeoutCostsTheConnection(t *testing.T) {
@@ -139,6 +140,66 @@ func TestTheEndOfACtxEndsTheCallersWaitAndThenOnlyItsChannel(t *testing.T) {
 			t.Errorf("channel %v, other %v, %d closed", ch.Err(), other.Err(), hits(closed))
 		}
 		lf.alive()
+	})
+}
+
+// TestAShortCtxOnADeclareHarmsNoOtherConsumer of that connection: none of its
+// deliveries is counted as failed.
+func TestAShortCtxOnADeclareHarmsNoOtherConsumer(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const queue, held, calls = "work", 5, 20
+		lf := newLife(t)
+		if err := lf.pool.Declare(limited(t), topology.Topology{Queues: []topology.Queue{{Name: queue}}}); err != nil {
+			t.Fatal(err)
+		}
+		ch := lf.channel()
+		raw := ch.Raw()
+		deliveries, err := raw.Consume(queue, "bystander", false, false, false, false, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range held {
+			if err := raw.PublishWithContext(t.Context(), "", queue, false, false, amqp.Publishing{Body: []byte("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		unsettled := make([]amqp.Delivery, held)
+		for i := range unsettled {
+			unsettled[i] = await(t, deliveries, "a delivery")
+		}
+		slow := lf.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Queue: "slow", Do: mqtest.Delay(time.Second)})
+		for range calls {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			began := time.Now()
+			err := lf.pool.Declare(ctx, topology.Topology{Queues: []topology.Queue{{Name: "slow"}}})
+			cancel()
+			wantAfter(t, began, time.Millisecond)
+			if !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("Declare: %v", err)
+			}
+		}
+		after(time.Minute)
+		if n := hits(slow); n != calls {
+			t.Errorf("%d declares were slow", n)
+		}
+		lf.alive()
+		if ch.Err() != nil || len(deliveries) != 0 {
+			t.Errorf("the bystander: %v, and %d deliveries more", ch.Err(), len(deliveries))
+		}
+		if s := lf.pool.Stats().Consuming; s.Channels-s.Kept != 1 {
+			t.Errorf("%+v: want the bystander's channel alone", s)
+		}
+		// Each now fails once, and has done so only once.
+		for _, d := range unsettled {
+			if err := d.Reject(true); err != nil {
+				t.Error(err)
+			}
+		}
+		for range held {
+			if d := await(t, deliveries, "a message that was given back"); d.Headers["x-delivery-count"] != int64(1) {
+				t.Errorf("it has failed %v times", d.Headers["x-delivery-count"])
+			}
+		}
 	})
 }
 

@@ -48,10 +48,11 @@ const (
 type Config struct {
 	// URLs are the nodes of one cluster, each amqp:// or amqps://. Every
 	// round of dialling tries them all in random order, those that failed last
-	// time at the end. The heartbeat, cacertfile, certfile, keyfile and
-	// server_name_indication parameters of RabbitMQ's URI query specification
-	// are honoured. All must name the same vhost. Defaults to
-	// amqp://guest:guest@localhost:5672/.
+	// time at the end. The heartbeat, connection_timeout, cacertfile, certfile,
+	// keyfile, server_name_indication and auth_mechanism parameters of RabbitMQ's
+	// URI query specification are honoured; auth_mechanism=external logs in as whom
+	// the client certificate names, and takes user and password from nowhere. All
+	// must name the same vhost. Defaults to amqp://guest:guest@localhost:5672/.
 	URLs []string
 
 	// Vhost is used instead of the one in URLs. Defaults to the one in URLs.
@@ -136,6 +137,25 @@ type Config struct {
 	// succeeded or not, from the goroutine of OnStateChange and in order with it.
 	OnAttempt func(Attempt)
 }
+
+// String is everything but the passwords in URLs, which are shown as
+// user, address and vhost.
+func (cfg Config) String() string {
+	type fields Config // without this method
+	shown := fields(cfg)
+	shown.URLs = make([]string, len(cfg.URLs))
+	for i, u := range cfg.URLs {
+		shown.URLs[i] = withoutPassword(u)
+	}
+	return fmt.Sprintf("%+v", shown)
+}
+
+// GoString hides the passwords.
+func (cfg Config) GoString() string { return "reconnect.Config" + cfg.String() }
+
+// LogValue hides the passwords from handlers that show fields, as slog's JSON
+// handler does.
+func (cfg Config) LogValue() slog.Value { return slog.StringValue(cfg.String()) }
 
 // Credentials are what a connection logs in with.
 type Credentials struct {

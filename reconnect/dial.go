@@ -101,8 +101,11 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 			if errors.As(err, &plain) {
 				return nil, errPlainPort
 			}
-			if ctx.Err() != nil {
+			switch {
+			case ctx.Err() != nil:
 				err = context.Cause(ctx)
+			case refusesTLS(err):
+				err = fmt.Errorf("%w: %w", errTLSRefused, err)
 			}
 			return nil, fmt.Errorf("tls: %w", err)
 		}
@@ -132,7 +135,11 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 	if !stop() || err != nil {
 		lf.conn.abort(err)
 		<-lf.conn.flushed
-		return nil, handshakeError(ctx, err, lf.conn.reason())
+		err = handshakeError(ctx, err, lf.conn.reason())
+		if addr.external && errors.Is(err, errNoShared) {
+			err = errNoExternal
+		}
+		return nil, err
 	}
 	lf.start(raw)
 	if err := lf.declare(running); err != nil { // as long as it takes: each answer is bounded
@@ -151,6 +158,8 @@ func handshakeError(ctx context.Context, err, seen error) error {
 	switch {
 	case errors.Is(seen, errTLSPort):
 		return errTLSPort
+	case refusesTLS(seen):
+		return fmt.Errorf("tls: %w: %w", errTLSRefused, seen)
 	case errors.Is(err, amqp.ErrSASL):
 		return errNoShared
 	case errors.Is(seen, errNotAMQP):

@@ -20,7 +20,9 @@ const (
 
 // FromEnv returns a Config from the environment: AMQP_URL, AMQP_PASSWORD and the
 // AMQP_TLS_ variables. What is not set keeps its default, so an empty
-// environment is RabbitMQ on the local machine. The error wraps ErrConfig.
+// environment is RabbitMQ on the local machine. A client certificate is shown to
+// every broker that asks for one; to log in with it, without a password, the URL says
+// so: amqps://host/?auth_mechanism=external. The error wraps ErrConfig.
 func FromEnv() (Config, error) {
 	var cfg Config
 	for u := range strings.SplitSeq(os.Getenv(EnvURL), ",") {

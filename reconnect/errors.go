@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -32,8 +33,10 @@ var (
 	errTLSPort    = errors.New("the server answers with TLS on this port: use an amqps:// url")
 	errPlainPort  = errors.New("the server does not speak TLS on this port: use an amqp:// url, or its TLS port (5671 by default)")
 	errCut        = errors.New("the connection ended during the handshake")
+	errTLSRefused = errors.New("the server refuses our side of TLS, perhaps for want of a client certificate that it trusts")
 	errNotAMQP    = errors.New("the server does not speak AMQP 0-9-1 on this port")
 	errNoShared   = errors.New("the server offers none of our login mechanisms")
+	errNoExternal = errors.New("the server does not offer the login mechanism EXTERNAL: it needs TLS with a client certificate, and in RabbitMQ the plugin rabbitmq_auth_mechanism_ssl and EXTERNAL in auth_mechanisms")
 	errPeerClosed = errors.New("closed by the other side")
 )
 
@@ -151,8 +154,8 @@ func Inflicted(err error) bool {
 // IsFatal reports whether err is one that a retry will hardly mend: the broker
 // itself refused the credentials, the vhost, a declaration or a subscription,
 // or at every address the other side's certificate or protocol is not what was
-// asked for. A cut
-// of the connection is never fatal, at whatever moment it comes.
+// asked for, or our certificate not what it asks for. A cut of the connection is
+// never fatal, at whatever moment it comes.
 func IsFatal(err error) bool {
 	var de *DialError
 	if errors.As(err, &de) {
@@ -210,7 +213,8 @@ func withoutQuoted(text string) string {
 
 // fatalPeer reports whether what answers is not the broker that was asked for.
 func fatalPeer(err error) bool {
-	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNotAMQP) || errors.Is(err, errNoShared) {
+	if errors.Is(err, errTLSPort) || errors.Is(err, errPlainPort) || errors.Is(err, errNotAMQP) ||
+		errors.Is(err, errTLSRefused) || errors.Is(err, errNoShared) || errors.Is(err, errNoExternal) {
 		return true
 	}
 	var (
@@ -219,4 +223,22 @@ func fatalPeer(err error) bool {
 		auth   x509.UnknownAuthorityError
 	)
 	return errors.As(err, &verify) || errors.As(err, &host) || errors.As(err, &auth)
+}
+
+// refusesTLS reports whether err is an alert by which the other side ends a TLS
+// handshake because of what we are or can: ours to mend. With TLS 1.3 one about our
+// certificate comes when the handshake is done for us.
+func refusesTLS(err error) bool {
+	var op *net.OpError
+	if !errors.As(err, &op) || op.Op != "remote error" { // as crypto/tls marks them; their type it keeps to itself
+		return false
+	}
+	switch strings.TrimPrefix(op.Err.Error(), "tls: ") {
+	case "handshake failure", "protocol version not supported", "access denied",
+		"bad certificate", "unsupported certificate", "revoked certificate", "expired certificate",
+		"unknown certificate", "unknown certificate authority", "certificate required":
+		return true
+	default:
+		return false
+	}
 }

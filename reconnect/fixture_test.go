@@ -96,7 +96,13 @@ func fixtureOn(t *testing.T, b *mqtest.Broker) *fixture {
 // second is another broker in memory that the pools of f can reach.
 func (f *fixture) second() *fixture {
 	f.t.Helper()
-	other := newFixture(f.t, mqtest.Config{Listen: "second.invalid:5672"})
+	return f.another("second.invalid:5672")
+}
+
+// another is one at an address.
+func (f *fixture) another(address string) *fixture {
+	f.t.Helper()
+	other := newFixture(f.t, mqtest.Config{Listen: address})
 	f.memory = append(f.memory, other.broker)
 	return other
 }

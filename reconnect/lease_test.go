@@ -130,6 +130,40 @@ func TestAcquireWaitsForAChannelNumber(t *testing.T) {
 	})
 }
 
+// TestTheNumberOfAChannelThatNobodyWaitedForIsFreeAgain, once its answer has come.
+func TestTheNumberOfAChannelThatNobodyWaitedForIsFreeAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const numbers = 2
+		f := newFixture(t, mqtest.Config{ChannelMax: numbers})
+		p := open(t, f.config())
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "channel.open", Count: numbers, Do: mqtest.Delay(time.Second)})
+		acquires := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			defer cancel()
+			_, err := p.Acquire(ctx, reconnect.Publishing)
+			return err
+		}
+		for range numbers {
+			if err := acquires(); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+		}
+		if err := acquires(); err == nil || !strings.Contains(err.Error(), "all 2 that the broker allows") {
+			t.Errorf("while they are being opened: %v", err)
+		}
+		after(time.Minute)
+		f.struck(slow)
+		for range numbers {
+			if err := acquires(); err != nil {
+				t.Error(err)
+			}
+		}
+		if n := len(f.conn().Channels()); n != numbers {
+			t.Errorf("the broker has %d channels", n)
+		}
+	})
+}
+
 func TestLeasesEndWithTheirConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := newFixture(t)

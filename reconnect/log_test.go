@@ -37,6 +37,13 @@ func (l *log) change(c reconnect.StateChange) {
 	l.more = make(chan struct{})
 }
 
+// show writes values as people print them.
+func (l *log) show(values ...any) {
+	for _, v := range values {
+		_, _ = fmt.Fprintf(l, "%v\n%+v\n%#v\n%s\n%q\n", v, v, v, v, v)
+	}
+}
+
 func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()

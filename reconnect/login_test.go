@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/reconnect"
@@ -24,6 +26,38 @@ func TestACutAfterStartOkIsNotTakenForABadPassword(t *testing.T) {
 		}
 		f.struck(cut)
 	})
+}
+
+// TestNoCutInTheHandshakeIsTakenForARefusal: whatever a broker that is killed had
+// read, done or half said by then. The next round succeeds.
+func TestNoCutInTheHandshakeIsTakenForARefusal(t *testing.T) {
+	steps := []mqtest.Fault{{Point: mqtest.Accepted}}
+	for _, method := range []string{"connection.start-ok", "connection.tune-ok", "connection.open"} {
+		steps = append(steps, mqtest.Fault{Point: mqtest.Received, Method: method})
+	}
+	for _, method := range []string{"connection.start", "connection.tune", "connection.open-ok"} {
+		steps = append(steps, mqtest.Fault{Point: mqtest.Sending, Method: method})
+	}
+	for _, step := range steps {
+		for how, cut := range map[string]mqtest.Action{"cut": mqtest.Cut(), "cut inside a frame": mqtest.CutInside(3)} {
+			inBubbleOf(t, fmt.Sprint(step.Point, " ", step.Method, " ", how), func(t *testing.T) {
+				f := newFixture(t)
+				fault := step
+				fault.Count, fault.Do = 1, cut
+				killed := f.broker.Inject(fault)
+				p := open(t, f.config())
+				c := f.await(t, reconnect.Waiting)
+				var be *reconnect.BrokerError
+				if reconnect.IsFatal(c.Cause) || errors.As(c.Cause, &be) {
+					t.Errorf("%v is taken for the broker's word (fatal %v)", c.Cause, reconnect.IsFatal(c.Cause))
+				}
+				wantText(t, c.Cause, "the connection ended during the handshake")
+				if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || hits(killed) != 1 || hits(f.accepted) != 2 {
+					t.Errorf("%+v after %d cuts and %d connections", s, hits(killed), hits(f.accepted))
+				}
+			})
+		}
+	}
 }
 
 // TestALoginThatTheBrokerRefusesEndsOpenAtOnce: it says so only to who has
@@ -99,16 +133,32 @@ func TestNoPasswordIsInLogsStatesAndErrors(t *testing.T) {
 	refused := f.broker.Inject(refuse)
 	cfg := f.config(f.broker.URL(), "amqps://app:"+secret+"@"+dead, "amqp://app:"+secret+"@no-such-host.invalid")
 	cfg.StopOnFatal = true
+	cfg.Credentials = func(context.Context) (reconnect.Credentials, error) {
+		return reconnect.Credentials{Username: "app", Password: secret, Expires: time.Now().Add(time.Hour)}, nil
+	}
+	cfg.OnAttempt = func(a reconnect.Attempt) { f.show(a) }
 	p := open(t, cfg)
+	ch := acquire(t, p, reconnect.Publishing)
+	f.show(cfg, &cfg, p, ch, p.Stats(), p.Status(reconnect.Publishing))
 	f.conn().Do(mqtest.CloseConnection(320, "CONNECTION_FORCED - shutdown"))
 	c := f.await(t, reconnect.Failed)
 	f.struck(cut, ssh, refused)
 	_, err := p.Acquire(expired(t), reconnect.Publishing)
-	told := fmt.Sprintf("%s\n%v\n%+v\n%#v\n%v\n%+v\n%v", f.log, err, err, c, c, p.Status(reconnect.Publishing), p.Status(reconnect.Publishing).Cause)
+	status := p.Status(reconnect.Publishing)
+	f.show(c, err, status, status.Cause, p, p.Stats(), ch.Err())
+	slog.New(slog.NewJSONHandler(f.log, nil)).Info("all", "config", cfg, "pool", p, "status", status)
+	malformed := cfg
+	malformed.URLs = []string{"amqp://app:" + secret + "@host:port/"}
+	_, err = reconnect.Open(limited(t), malformed)
+	f.show(malformed, err)
+	told := f.String()
 	if strings.Contains(told, secret) {
 		t.Errorf("the password is told:\n%s", told)
 	}
-	for _, want := range []string{"403", "320", "connection refused", "no-such-host"} {
+	for _, want := range []string{
+		"403", "320", "connection refused", "no-such-host", "expected amqp://user:password@host",
+		"amqps://app@" + dead, "StopOnFatal:true", "publishing failed, consuming idle", "[malformed]", "reconnect.Channel{publishing, " + f.broker.Addr(),
+	} {
 		if !strings.Contains(told, want) {
 			t.Errorf("%q is not told: the test has not seen what it looks at", want)
 		}

@@ -282,6 +282,77 @@ func TestAnAddressThatFailedGoesLastInTheNextRound(t *testing.T) {
 	})
 }
 
+// TestOfThreeAddressesOneThatLivesIsEnough: two are dead, then the third dies and one
+// of the others comes to life.
+func TestOfThreeAddressesOneThatLivesIsEnough(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		second, third := f.another("second.invalid:5672"), f.another("third.invalid:5672")
+		f.broker.RefuseConnections()
+		second.broker.RefuseConnections()
+		p := open(t, f.config(f.broker.URL(), second.broker.URL(), third.broker.URL()))
+		if c := f.await(t, reconnect.Connected); c.Address != third.broker.Addr() {
+			t.Fatalf("%v", c)
+		}
+		third.broker.RefuseConnections()
+		third.cut(1)
+		for range 3 { // the cut, and two rounds in which nobody is there
+			f.await(t, reconnect.Waiting)
+		}
+		cause := p.Status(reconnect.Publishing).Cause
+		for _, b := range []*fixture{f, second, third} {
+			wantText(t, cause, b.broker.Addr()+": connection refused")
+		}
+		if reconnect.IsFatal(cause) {
+			t.Errorf("%v is fatal", cause)
+		}
+		if err := second.broker.AcceptConnections(); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		ch := acquire(t, p, reconnect.Publishing)
+		wantAfter(t, began, pause)
+		if err := ch.Call(limited(t), "declare q", declare); err != nil || ch.Address() != second.broker.Addr() {
+			t.Errorf("at %s: %v", ch.Address(), err)
+		}
+		if n := []int{hits(f.accepted), hits(second.accepted), hits(third.accepted)}; n[0] != 0 || n[1] != 1 || n[2] != 1 {
+			t.Errorf("connections %v", n)
+		}
+	})
+}
+
+// TestABrokerThatDropsAtOnceIsNotDialledInAHotLoop, by the backoff of the zero
+// Config: its first minute, and the ten that follow.
+func TestABrokerThatDropsAtOnceIsNotDialledInAHotLoop(t *testing.T) {
+	for name, fault := range map[string]mqtest.Fault{
+		"before the handshake": {Point: mqtest.Accepted, Do: mqtest.Cut()},
+		"after the handshake":  cutAfterOpenOk(),
+	} {
+		inBubbleOf(t, name, func(t *testing.T) {
+			f := newFixture(t)
+			fault.Count = 1000 // or a hot loop would let no time pass
+			cut := f.broker.Inject(fault)
+			cfg := f.config()
+			cfg.Backoff = nil
+			opening(t, cfg)
+			// A wait is 2.5 s on average once they have grown.
+			after(time.Minute)
+			minute := hits(cut)
+			after(10 * time.Minute)
+			more := hits(cut) - minute
+			if minute < 12 || minute > 60 {
+				t.Errorf("%d attempts in the first minute", minute)
+			}
+			if more < 160 || more > 360 {
+				t.Errorf("%d attempts in the ten that follow", more)
+			}
+			if n := hits(f.accepted); n != minute+more {
+				t.Errorf("%d connections, %d cut", n, minute+more)
+			}
+		})
+	}
+}
+
 func TestFatalAfterTheFirstSuccessIsRetriedAtTheLongestWait(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := newFixture(t)

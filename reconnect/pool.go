@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,6 +64,18 @@ func Open(ctx context.Context, cfg Config) (*Pool, error) {
 	}
 	return p, nil
 }
+
+// String is the state of each connection: what is configured holds passwords.
+func (p *Pool) String() string {
+	states := make([]string, 0, roles)
+	for role := range roles {
+		states = append(states, fmt.Sprintf("%s %s", role, p.Status(role).State))
+	}
+	return "reconnect.Pool{" + strings.Join(states, ", ") + "}"
+}
+
+// GoString is String.
+func (p *Pool) GoString() string { return p.String() }
 
 // Status says how the connection of role is.
 func (p *Pool) Status(role Role) Status { return p.links[role].read() }

@@ -23,7 +23,7 @@ type address struct {
 	vhost     string
 	secure    bool // amqps
 	creds     Credentials
-	external  bool           // auth_mechanism=external
+	external  bool           // auth_mechanism=external: a client certificate says who we are
 	heartbeat *time.Duration // from the query; 0 takes what the broker asks for
 	tls       *tls.Config    // from the query, nil if it names nothing
 
@@ -107,6 +107,21 @@ func parseURL(s string) (*address, error) {
 		}
 	}
 	return a, nil
+}
+
+// withoutPassword is what may be shown of a URL: not its query, nor anything of one
+// that is malformed, in which a password can be anywhere.
+func withoutPassword(s string) string {
+	a, err := parseURL(s)
+	if err != nil {
+		return "[malformed]"
+	}
+	scheme := "amqp"
+	if a.secure {
+		scheme = "amqps"
+	}
+	u := url.URL{Scheme: scheme, User: url.User(a.creds.Username), Host: a.String()}
+	return u.String() + "/" + url.PathEscape(a.vhost)
 }
 
 // TLSFiles names the PEM files of a TLS configuration.

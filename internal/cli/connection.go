@@ -49,7 +49,7 @@ func (c *Connection) Register(fs *pflag.FlagSet) {
 	fs.StringVar(&c.User, "user", "", "`USER` instead of the one in the url")
 	fs.StringVar(&c.PasswordFile, "password-file", "", "`FILE` with the password (env AMQP_PASSWORD is the password itself)")
 	fs.StringVar(&c.TLS.CA, "tls-ca-file", "", "PEM `FILE` of certificate authorities (env AMQP_TLS_CA_FILE; default the system's)")
-	fs.StringVar(&c.TLS.Cert, "tls-cert-file", "", "PEM `FILE` of the client certificate (env AMQP_TLS_CERT_FILE)")
+	fs.StringVar(&c.TLS.Cert, "tls-cert-file", "", "PEM `FILE` of the client certificate (env AMQP_TLS_CERT_FILE); ?auth_mechanism=external behind the url logs in by it")
 	fs.StringVar(&c.TLS.Key, "tls-key-file", "", "PEM `FILE` of its key (env AMQP_TLS_KEY_FILE)")
 	fs.StringVar(&c.TLS.ServerName, "tls-server-name", "", "`NAME` expected in the server's certificate (env AMQP_TLS_SERVER_NAME; default the url's host)")
 	fs.BoolVarP(&c.TLS.Insecure, "insecure", "k", false, "accept any server certificate: for tests only")
