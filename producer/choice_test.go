@@ -150,6 +150,26 @@ func TestNoRepublishReportsWhatLostItsVerdict(t *testing.T) {
 	}
 }
 
+// TestACutInsideAPublishIsUnknownAtEachByte: all of it has left, and the broker has seen so
+// many bytes of it before the connection was cut. What fails while it is written
+// is tested in package reconnect, where there is a socket to be had.
+func TestACutInsideAPublishIsUnknownAtEachByte(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{NoRepublish: true})
+	f.verdict(f.publish("x")[0], producer.Confirmed)
+	size := len(f.next("basic.publish").Frames)
+	for n := range size { // a whole one may be confirmed before the cut
+		cut := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 1, Do: mqtest.CutInside(n)})
+		err := f.verdict(f.publish("x")[0], producer.Unknown)
+		if !errors.Is(err, producer.ErrUnconfirmed) || producer.SafeToRetry(err) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+		f.struck(cut)
+	}
+	f.verdict(f.publish("last")[0], producer.Confirmed)
+	f.stored("x", "last")
+}
+
 // TestNoRepublishSendsAgainWhatCertainlyNeverLeft: that makes no duplicate.
 func TestNoRepublishSendsWhatWasQueuedWhenTheConnectionWasLost(t *testing.T) {
 	t.Parallel()

@@ -367,7 +367,9 @@ func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 				// 2, cleared but not confirmed, is sent again, not as a suspect.
 				f.verdict(cs[0], producer.Confirmed)
 				f.arrive("2", "3")
-				ms := f.arrive("2", "4", "5")
+				ms := f.arrive("2")
+				f.next("basic.qos")
+				ms = append(ms, f.arrive("4", "5")...)
 				f.next("basic.qos")
 				f.pending(cs[1], cs[3], cs[4])
 				f.say(ms[0], ack(3, true))
@@ -382,10 +384,48 @@ func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 			wire = strings.Replace(wire, `"3") basic.qos`, `"3")`, 1)
 			want := `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "4") basic.qos publish(2 "5")` // and a look at 5, which its verdict need not wait for
 			if !confirms {
-				want = `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "2") publish(2 "4") basic.qos publish(3 "5") basic.qos`
+				want = `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "2") basic.qos publish(2 "4") basic.qos publish(3 "5") basic.qos`
 			}
 			if !strings.HasPrefix(wire, want) {
 				t.Errorf("on the wire: %s\nwant: %s", wire, want)
+			}
+		})
+	}
+}
+
+// TestTheSecondCulpritIsFoundAmongThoseThatAreNoSuspects: what was cleared before the
+// first one was found, and is sent again without a verdict, must not be held against the
+// second's neighbours, nor the second against it.
+func TestTheSecondCulpritIsFoundAmongThoseThatAreNoSuspects(t *testing.T) {
+	t.Parallel()
+	for _, between := range []bool{true, false} { // a neighbour between the culprits
+		t.Run(fmt.Sprintf("between=%v", between), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, producer.Config{})
+			bodies := []string{"1", "first", "second"}
+			if between {
+				bodies = []string{"1", "first", "2", "second"}
+			}
+			held := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 1, Do: mqtest.Hold()})
+			first, second := f.broker.Inject(refuses("first")), f.broker.Inject(refuses("second"))
+			lost := f.broker.Inject(silent())
+			cs := f.publish(bodies...)
+			f.struck(held)
+			held.Release()
+			for i, c := range cs {
+				if bodies[i] == "first" || bodies[i] == "second" {
+					f.verdict(c, producer.Refused)
+				}
+			}
+			// Once with all the others, and then each alone.
+			if a, b := first.Hits(), second.Hits(); a+b != 3 || lost.Hits() == 0 {
+				t.Errorf("%d and %d channels were closed, want 3 in all", a, b)
+			}
+			lost.Remove()
+			f.broker.CloseChannels(320)
+			f.verdict(cs[0], producer.Confirmed)
+			if between {
+				f.verdict(cs[2], producer.Confirmed)
 			}
 		})
 	}
