@@ -84,6 +84,7 @@ func manyCuts(s *stand) {
 		wg        sync.WaitGroup
 		stop      atomic.Bool
 		confirmed atomic.Int64
+		failed    atomic.Int64
 		published [publishers]int
 	)
 	ctx, cancel := s.bounded()
@@ -93,8 +94,10 @@ func manyCuts(s *stand) {
 			for i := 0; i == 0 || !stop.Load(); i++ {
 				published[g]++
 				if err := s.Publish(ctx, s.text(fmt.Sprintf("%d/%d", g, i))); err != nil {
-					s.t.Errorf("message %d of publisher %d: %v", i, g, err)
-					return // with the ctx: every other follows
+					if failed.Add(1) == 1 { // a thousand would say the same
+						s.t.Errorf("message %d of publisher %d: %v", i, g, err)
+					}
+					return
 				}
 				confirmed.Add(1)
 			}
@@ -107,11 +110,9 @@ func manyCuts(s *stand) {
 		if cut%2 == 1 {
 			how = mqtest.Reset()
 		}
-		list := s.Connections()
-		if len(list) != 1 {
-			s.t.Fatalf("there are %d connections to cut", len(list))
+		for _, c := range s.Connections() { // of the ones before, some may still be on their way out
+			c.Do(how)
 		}
-		list[0].Do(how)
 		s.await(reconnect.Waiting, cut+1)
 	}
 	s.more(&confirmed, 50)
