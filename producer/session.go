@@ -120,9 +120,6 @@ func (s *session) try(ctx context.Context) error {
 	if err := s.publish(c); err != nil {
 		return err
 	}
-	if !c.suspect {
-		return nil // it was not the suspect any more
-	}
 	return s.exonerate(ctx)
 }
 
@@ -282,7 +279,6 @@ func (s *session) end(cause error) error {
 				c.proofs++ // it was the only one
 			}
 			if certain && suspects == 1 || c.proofs >= proofs {
-				c.suspect = false
 				p.learn(exception)
 				c.tellLocked(Refused, &RefusedError{Reason: exception.Error(), Err: exception})
 				p.settleLocked(c)

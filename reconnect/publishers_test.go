@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
@@ -93,4 +94,54 @@ func cutNumber(n int) mqtest.Fault {
 		f.Point, f.Do = mqtest.Received, mqtest.Reset()
 	}
 	return f
+}
+
+// TestTheSearchForACulpritDoesNotWait: each session gets something done, if only that the
+// next one knows how to go on.
+func TestTheSearchForACulpritDoesNotWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Backoff = longWait
+		cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: "q"}}}
+		p, err := producer.New(open(t, cfg), producer.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 1, Do: mqtest.Hold()})
+		closes := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "channel.close"})
+		began := time.Now()
+		var cs []*producer.Confirmation
+		for i := range 10 {
+			m := producer.Text("x").ToQueue("q")
+			if i == 0 || i == 9 { // the first has nobody's verdict before it
+				m.Exchange = "missing"
+			}
+			c, err := p.PublishAsync(t.Context(), m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cs = append(cs, c)
+		}
+		f.struck(held)
+		held.Release()
+		for i, c := range cs {
+			want := producer.Confirmed
+			if i == 0 || i == 9 {
+				want = producer.Refused
+			}
+			if err := c.Wait(t.Context()); producer.VerdictOf(err) != want {
+				t.Errorf("message %d: %v, want %s", i, err, want)
+			}
+		}
+		if n := hits(closes); n != 3 {
+			t.Errorf("%d channels were closed, want 3", n)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }

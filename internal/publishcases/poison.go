@@ -209,7 +209,7 @@ func (s *stand) poisoned(code int, spoil func(*producer.Message), meanwhile func
 	if len(stored) > 0 {
 		s.t.Errorf("stored, and not a neighbour: %v", differences(stored, nil))
 	}
-	if again := int(s.Stats().Republished); copies > again || s.Stats().Refused != 2 {
+	if again := int(s.Stats().Republished); copies > again || s.Stats().Refused != 2 || s.Stats().InFlight != 0 {
 		s.t.Errorf("%d copies: %+v", copies, s.Stats())
 	}
 	s.t.Logf("%d neighbours, %d sent again, %d stored twice or more", n-len(culprits), s.Stats().Republished, copies)
