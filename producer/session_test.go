@@ -72,6 +72,27 @@ func TestReturnIsSeenBeforeItsConfirm(t *testing.T) {
 	f.stored(kept...)
 }
 
+// TestReturnIsSeenBeforeItsConfirmInALongWindow: the head has no verdict, so that all of
+// the window is looked through while returns and confirms come in.
+func TestReturnIsSeenBeforeItsConfirmInALongWindow(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	f := newFixture(t, producer.Config{MaxInFlight: n})
+	lost := f.broker.Inject(loses(1))
+	head := f.publish("head")[0]
+	f.struck(lost)
+	var cs []*producer.Confirmation
+	for range n - 1 {
+		cs = append(cs, f.message(producer.Text("x").ToQueue("nowhere")))
+	}
+	for _, c := range cs {
+		f.verdict(c, producer.Returned)
+	}
+	f.pending(head)
+	f.say(f.next("basic.publish"), ack(1, false))
+	f.verdict(head, producer.Confirmed)
+}
+
 func TestReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{}, silent())
