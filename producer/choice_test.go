@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -114,6 +115,74 @@ func TestFailFastDoesNotWaitForTheEndOfAnAlarm(t *testing.T) {
 	f.broker.DropConnections()
 	f.verdict(sent, producer.Confirmed)
 	f.stored("sent", "sent")
+}
+
+// TestFailFastFailsWhatWaitsForRoom: also when what holds the room is not given up.
+func TestFailFastFailsWhatWaitsForRoom(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{FailFast: true, MaxInFlight: 1})
+	lost := f.broker.Inject(loses(1))
+	sent := f.publish("sent")[0]
+	f.struck(lost)
+	waited := make(chan error, 1)
+	go func() { waited <- f.Publish(t.Context(), producer.Text("waits").ToQueue("q")) }()
+	f.accepted(2)
+	f.block(f.next("basic.publish"))
+	notSent(t, ending(t, "Publish", waited), producer.ErrNotSent)
+	f.pending(sent)
+}
+
+// TestFailFastKnowsFromTheStart: the connection was blocked before there was a producer.
+func TestFailFastKnowsFromTheStart(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	f.publish("before")
+	m := f.next("basic.publish")
+	f.block(m)
+	late, err := producer.New(f.pool, producer.Config{FailFast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = late.PublishAsync(t.Context(), producer.Text("blocked").ToQueue("q"))
+	notSent(t, err, producer.ErrNotSent)
+	f.conn(m).Unblock()
+	f.await(reconnect.Connected, 2)
+	if err := late.Publish(t.Context(), producer.Text("after").ToQueue("q")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestFailFastWaitsForTheFirstConnection: it is not lost, there was none.
+func TestFailFastWaitsForTheFirstConnection(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	connecting := make(chan struct{}, 1)
+	pool, err := reconnect.Open(t.Context(), reconnect.Config{
+		URLs: []string{f.broker.URL()}, First: reconnect.Consuming, Logger: slog.New(slog.DiscardHandler),
+		OnStateChange: func(c reconnect.StateChange) {
+			if c.Role == reconnect.Publishing && c.To == reconnect.Connecting {
+				connecting <- struct{}{}
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.CloseNow)
+	held := f.broker.Inject(mqtest.Fault{Point: mqtest.Accepted, Count: 1, Do: mqtest.Hold()})
+	p, err := producer.New(pool, producer.Config{FailFast: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-connecting
+	f.struck(held)
+	c, err := p.PublishAsync(t.Context(), producer.Text("first").ToQueue("q"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.pending(c)
+	held.Release()
+	f.verdict(c, producer.Confirmed)
 }
 
 // TestFailFastFailsWhatIsQueued: its session has not begun when the connection is lost.

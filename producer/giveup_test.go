@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
@@ -170,5 +171,30 @@ func TestMaxInFlightIsBounded(t *testing.T) {
 				t.Error(err)
 			}
 		}
+	}
+}
+
+// TestAClosedProducerIsForgotten: its pool lives on, and has nothing of it.
+func TestAClosedProducerIsForgotten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	gone := func() weak.Pointer[producer.Producer] {
+		p, err := producer.New(f.pool, producer.Config{FailFast: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Publish(t.Context(), producer.Text("x").ToQueue("q")); err != nil {
+			t.Error(err)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return weak.Make(p)
+	}()
+	for deadline := time.Now().Add(patience); gone.Value() != nil; turn() {
+		if time.Now().After(deadline) {
+			t.Fatal("the pool still has it")
+		}
+		runtime.GC()
 	}
 }

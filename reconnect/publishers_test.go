@@ -145,3 +145,103 @@ func TestTheSearchForACulpritDoesNotWait(t *testing.T) {
 		}
 	})
 }
+
+// stubborn is a producer whose messages the broker never confirms by itself.
+func (f *fixture) stubborn(t *testing.T, timeout time.Duration) *producer.Producer {
+	t.Helper()
+	cfg := f.config()
+	cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: "q"}}}
+	p, err := producer.New(open(t, cfg), producer.Config{ConfirmTimeout: timeout})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.publish", Do: mqtest.Drop()})
+	return p
+}
+
+func (f *fixture) publish(t *testing.T, p *producer.Producer) *producer.Confirmation {
+	t.Helper()
+	c, err := p.PublishAsync(t.Context(), producer.Text("x").ToQueue("q"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait() // it was handed over, and the broker has it
+	return c
+}
+
+// confirm has the broker confirm what it received last but n.
+func (f *fixture) confirm(n int) {
+	all := f.methods("basic.publish")
+	m := all[len(all)-1-n]
+	f.conn().DoOn(m.Channel, mqtest.Answer(mqtest.Method{Name: "basic.ack", Fields: map[string]any{"delivery-tag": m.Number}}))
+	synctest.Wait()
+}
+
+func TestWithoutAConfirmTimeoutNothingIsOverdue(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := f.stubborn(t, -1)
+		c := f.publish(t, p)
+		time.Sleep(3 * time.Hour) // in the bubble
+		if n := p.Stats().Republished; n != 0 {
+			t.Errorf("it was sent again %d times", n)
+		}
+		f.confirm(0)
+		if c.Verdict() != producer.Confirmed {
+			t.Error(c.Err())
+		}
+	})
+}
+
+// TestNoConfirmIsOverdueWhileEachComesInTime: there is always one that is waited for, but
+// never one for long.
+func TestNoConfirmIsOverdueWhileEachComesInTime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		const timeout = 10 * time.Second
+		p := f.stubborn(t, timeout)
+		before := f.publish(t, p)
+		for range 20 {
+			time.Sleep(timeout * 3 / 5) // in the bubble
+			next := f.publish(t, p)
+			f.confirm(1)
+			if before.Verdict() != producer.Confirmed {
+				t.Fatal(before.Err())
+			}
+			before = next
+		}
+		if n := p.Stats().Republished; n != 0 {
+			t.Errorf("%d messages were sent again", n)
+		}
+		f.confirm(0)
+	})
+}
+
+// TestOnlyOverdueMessagesAreWaitedForLonger: one whose connections were cut is not to blame.
+func TestOnlyOverdueMessagesAreWaitedForLonger(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		const timeout = 10 * time.Second
+		p := f.stubborn(t, timeout)
+		c := f.publish(t, p)
+		again := func(want uint64, within time.Duration) {
+			t.Helper()
+			time.Sleep(within) // in the bubble
+			synctest.Wait()
+			if n := p.Stats().Republished; n != want {
+				t.Fatalf("it was sent again %d times, want %d", n, want)
+			}
+		}
+		for i := range uint64(3) {
+			f.cut(1)
+			again(i+1, 2*pause)
+		}
+		again(4, timeout*5/4)   // as long as the first time
+		again(4, timeout*5/4)   // and now twice as long
+		again(5, timeout*5/4+1) // it is looked at four times in a timeout
+		f.confirm(0)
+		if c.Verdict() != producer.Confirmed {
+			t.Error(c.Err())
+		}
+	})
+}
