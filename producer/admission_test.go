@@ -327,6 +327,30 @@ func TestHeaderLargerThanAFrameIsRefused(t *testing.T) {
 	}
 }
 
+// TestTheLargestHeaderHasRoomForThePrivateOne: a message may get it after it was measured.
+func TestTheLargestHeaderHasRoomForThePrivateOne(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	m := producer.Text("x").ToQueue("q")
+	m.MessageID = "id"
+	m.Headers = amqp.Table{"h": ""}
+	n, err := producer.HeaderSize(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const frameMax = 128 << 10
+	m.Headers["h"] = strings.Repeat("x", frameMax-n)
+	cs := []*producer.Confirmation{f.message(m), f.message(m)}
+	second := f.arrive("x", "x")[1]
+	if frame := frames(second)[1]; len(frame) > frameMax || !bytes.Contains(frame, []byte(producer.CorrelationHeader)) {
+		t.Errorf("the second of an id that is in flight came with a header of %d bytes", len(frame))
+	}
+	f.say(second, ack(2, true))
+	for _, c := range cs {
+		f.verdict(c, producer.Confirmed)
+	}
+}
+
 // TestHeaderIsHeldAgainstTheFramesOfItsConnection: when it was taken in there was no
 // connection that could tell, and the limit is lower than RabbitMQ's.
 func TestHeaderIsHeldAgainstTheFramesOfItsConnection(t *testing.T) {
@@ -342,6 +366,9 @@ func TestHeaderIsHeldAgainstTheFramesOfItsConnection(t *testing.T) {
 		t.Errorf("larger than a frame: %v", err)
 	}
 	f.verdict(small, producer.Confirmed)
+	if s := f.Stats(); s.InFlight != 0 {
+		t.Errorf("%+v: it holds its place", s)
+	}
 	if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}

@@ -88,6 +88,32 @@ func TestAConnectionThatIsClosedForSomethingElseCostsNoMessage(t *testing.T) {
 	f.stored("innocent", "innocent", "second", "second")
 }
 
+// TestAMessageThatIsCutOffAgainAndAgainIsNoCulprit: it is the only one in flight each time,
+// and nobody has said that it was for something that was said.
+func TestAMessageThatIsCutOffAgainAndAgainIsNoCulprit(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	cuts := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 5, Do: mqtest.Cut()})
+	f.verdict(f.publish("innocent")[0], producer.Confirmed)
+	f.struck(cuts)
+	f.stored("innocent")
+}
+
+// TestAChannelThatIsClosedForSomethingElseCostsNoMessage: these codes are not of a publish.
+func TestAChannelThatIsClosedForSomethingElseCostsNoMessage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	var stored []string
+	for _, code := range []int{320, 405, 504, 541} {
+		body := fmt.Sprint(code)
+		closed := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 2, Do: mqtest.CloseChannel(code, "")})
+		f.verdict(f.publish(body)[0], producer.Confirmed)
+		f.struck(closed)
+		stored = append(stored, body)
+	}
+	f.stored(stored...)
+}
+
 // TestWhatCostsTheConnectionIsRefusedHere: before anything of it is sent.
 func TestWhatCostsTheConnectionIsRefusedHere(t *testing.T) {
 	t.Parallel()

@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
+	"weak"
+
+	"github.com/cenkalti/backoff/v4"
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 // handed waits until the session has taken a message: the driver is reading it,
@@ -164,6 +169,129 @@ func TestMaxInFlightIsBounded(t *testing.T) {
 		}
 		if err != nil && !strings.Contains(err.Error(), "at most 100000") {
 			t.Errorf("the error does not say the bound: %v", err)
+		}
+		if p != nil {
+			if err := p.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestAClosedProducerIsForgotten: its pool lives on, and has nothing of it.
+func TestAClosedProducerIsForgotten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	gone := func() weak.Pointer[producer.Producer] {
+		p, err := producer.New(f.pool, producer.Config{FailFast: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Publish(t.Context(), producer.Text("x").ToQueue("q")); err != nil {
+			t.Error(err)
+		}
+		if err := p.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return weak.Make(p)
+	}()
+	for deadline := time.Now().Add(patience); gone.Value() != nil; turn() {
+		if time.Now().After(deadline) {
+			t.Fatal("the pool still has it")
+		}
+		runtime.GC()
+	}
+}
+
+// TestCloseWaitsForThoseWhoAreTold: all verdicts were told when it returns, unless its ctx
+// ends before.
+func TestCloseWaitsForThoseWhoAreTold(t *testing.T) {
+	t.Parallel()
+	told := 0
+	f := newFixture(t, producer.Config{OnVerdict: func(producer.Outcome) {
+		turn()
+		told++
+	}})
+	const n = 100
+	for range n {
+		f.publish("x")
+	}
+	if err := f.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if told != n {
+		t.Errorf("%d of %d verdicts were told", told, n)
+	}
+	stuck := make(chan struct{})
+	defer close(stuck)
+	f = newFixture(t, producer.Config{OnVerdict: func(producer.Outcome) { <-stuck }})
+	f.verdict(f.publish("x")[0], producer.Confirmed)
+	if err := ending(t, "Close", f.closing(expired(t))); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTheEndOfThePoolEndsEverything: StopOnFatal, and the broker knows the user no more.
+func TestTheEndOfThePoolEndsEverything(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	pool, err := reconnect.Open(t.Context(), reconnect.Config{
+		URLs: []string{f.broker.URL()}, StopOnFatal: true, Logger: slog.New(slog.DiscardHandler),
+		Backoff:       func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
+		OnStateChange: func(c reconnect.StateChange) { f.note(func() { f.states = append(f.states, c.To) }) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.CloseNow)
+	f.Producer, err = producer.New(pool, producer.Config{MaxInFlight: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lost := f.broker.Inject(loses(1))
+	sent := f.publish("sent")[0]
+	f.struck(lost)
+	f.block(f.next("basic.publish"))
+	queued := f.publish("queued")[0]
+	waits := make(chan error, 1)
+	go func() { waits <- f.Publish(t.Context(), producer.Text("waits").ToQueue("q")) }()
+	f.accepted(3)
+	refused := f.broker.Inject(mqtest.Fault{
+		Point: mqtest.Received, Method: "connection.start-ok",
+		Do: mqtest.CloseConnection(403, "ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN."),
+	})
+	f.broker.DropConnections()
+	if err := f.verdict(sent, producer.Unknown); producer.SafeToRetry(err) {
+		t.Error(err)
+	}
+	notSent(t, f.verdict(queued, producer.NotSent), producer.ErrNotSent)
+	notSent(t, ending(t, "Publish", waits), producer.ErrClosed)
+	f.struck(refused)
+	err = f.Publish(t.Context(), producer.Text("after").ToQueue("q"))
+	notSent(t, err, producer.ErrClosed)
+	if !strings.Contains(err.Error(), "ACCESS_REFUSED") {
+		t.Errorf("it does not say why: %v", err)
+	}
+	if s := f.Stats(); s.InFlight != 0 || s.Unknown != 1 || s.NotSent != 3 {
+		t.Errorf("%+v", s)
+	}
+	if err := f.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	f.stored("sent")
+}
+
+// TestConfirmTimeoutsAreNoWrongUnits: a number that was meant to be seconds.
+func TestConfirmTimeoutsAreNoWrongUnits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	for _, c := range []struct {
+		timeout time.Duration
+		ok      bool
+	}{{30, false}, {10*time.Millisecond - 1, false}, {10 * time.Millisecond, true}, {-1, true}} {
+		p, err := producer.New(f.pool, producer.Config{ConfirmTimeout: c.timeout})
+		if (err == nil) != c.ok {
+			t.Errorf("%v: %v", c.timeout, err)
 		}
 		if p != nil {
 			if err := p.Close(t.Context()); err != nil {

@@ -118,11 +118,6 @@ func (p *Producer) await(ctx context.Context, c *Confirmation) error {
 	select {
 	case <-c.done:
 		return c.err
-	default:
-	}
-	select {
-	case <-c.done:
-		return c.err
 	case <-ctx.Done():
 		p.withdraw(c, p.why(ctx))
 		<-c.done

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -111,6 +112,11 @@ func (s *session) try(ctx context.Context) error {
 		return err
 	}
 	defer done()
+	if s.unproven() { // sent before, with others
+		if err := s.exonerate(ctx); err != nil {
+			return err
+		}
+	}
 	c := s.take()
 	if c == nil {
 		return nil // given up meanwhile
@@ -118,10 +124,15 @@ func (s *session) try(ctx context.Context) error {
 	if err := s.publish(c); err != nil {
 		return err
 	}
-	if !c.suspect {
-		return nil // it was not the suspect any more
-	}
-	return s.exonerate(ctx, c)
+	return s.exonerate(ctx)
+}
+
+// unproven reports whether an exception could be about something that was sent on this
+// channel already.
+func (s *session) unproven() bool {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	return slices.ContainsFunc(s.window.entries(), func(c *Confirmation) bool { return c != nil && !c.cleared })
 }
 
 // clear waits until the connection takes publishes: not blocked, and with room
@@ -219,17 +230,21 @@ func (s *session) publish(c *Confirmation) error {
 	return nil
 }
 
-// exonerate waits until the broker has processed c, told by its answer to what
-// comes after c on this channel: an exception would have come first. That c is
+// exonerate waits until the broker has processed what was sent, told by its answer to
+// what comes after it on this channel: an exception would have come first. That it is
 // confirmed need not be waited for, its queue may have no majority.
-func (s *session) exonerate(ctx context.Context, c *Confirmation) error {
+func (s *session) exonerate(ctx context.Context) error {
 	err := s.ch.Call(ctx, "look for the refused message", func(raw *amqp.Channel) error { return raw.Qos(1, 0, false) })
 	if err != nil {
 		return err
 	}
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
-	c.suspect, c.cleared, c.proofs = false, true, 0
+	for _, c := range s.window.entries() {
+		if c != nil {
+			c.suspect, c.cleared, c.proofs = false, true, 0
+		}
+	}
 	return nil
 }
 
@@ -269,7 +284,6 @@ func (s *session) end(cause error) error {
 				c.proofs++ // it was the only one
 			}
 			if certain && suspects == 1 || c.proofs >= proofs {
-				c.suspect = false
 				p.learn(exception)
 				c.tellLocked(Refused, &RefusedError{Reason: exception.Error(), Err: exception})
 				p.settleLocked(c)

@@ -72,6 +72,27 @@ func TestReturnIsSeenBeforeItsConfirm(t *testing.T) {
 	f.stored(kept...)
 }
 
+// TestReturnIsSeenBeforeItsConfirmInALongWindow: the head has no verdict, so that all of
+// the window is looked through while returns and confirms come in.
+func TestReturnIsSeenBeforeItsConfirmInALongWindow(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	f := newFixture(t, producer.Config{MaxInFlight: n})
+	lost := f.broker.Inject(loses(1))
+	head := f.publish("head")[0]
+	f.struck(lost)
+	var cs []*producer.Confirmation
+	for range n - 1 {
+		cs = append(cs, f.message(producer.Text("x").ToQueue("nowhere")))
+	}
+	for _, c := range cs {
+		f.verdict(c, producer.Returned)
+	}
+	f.pending(head)
+	f.say(f.next("basic.publish"), ack(1, false))
+	f.verdict(head, producer.Confirmed)
+}
+
 func TestReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{}, silent())
@@ -114,6 +135,49 @@ func TestReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 	f.verdict(c, producer.Confirmed)
 }
 
+// TestAPrivateHeaderEndsWithItsSession: the id is in flight once when the message is sent
+// again, and that is what its return is told by.
+func TestAPrivateHeaderEndsWithItsSession(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	same := func(body string) *producer.Confirmation {
+		m := producer.Text(body).ToQueue("q")
+		m.MessageID = "same"
+		return f.message(m)
+	}
+	first, second := same("1"), same("2")
+	ms := f.arrive("1", "2")
+	if !bytes.Contains(frames(ms[1])[1], []byte(producer.CorrelationHeader)) {
+		t.Fatal("the second does not carry the private header")
+	}
+	f.say(ms[0], ack(1, false))
+	f.verdict(first, producer.Confirmed)
+	f.do(ms[0], mqtest.Cut())
+	again := f.arrive("2")[0]
+	if bytes.Contains(frames(again)[1], []byte(producer.CorrelationHeader)) {
+		t.Error("it still carries the private header")
+	}
+	f.do(again, giveBack(again), mqtest.Answer(ack(again.Number, false)))
+	f.verdict(second, producer.Returned)
+}
+
+// TestWhatMayBeUnroutableNeedsNoPrivateHeader: nothing of it comes back.
+func TestWhatMayBeUnroutableNeedsNoPrivateHeader(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	m := producer.Text("x").ToQueue("nowhere")
+	m.MessageID, m.AllowUnroutable = "same", true
+	cs := []*producer.Confirmation{f.message(m), f.message(m)}
+	second := f.arrive("x", "x")[1]
+	if bytes.Contains(frames(second)[1], []byte(producer.CorrelationHeader)) {
+		t.Error("it carries one")
+	}
+	f.say(second, ack(2, true))
+	for _, c := range cs {
+		f.verdict(c, producer.Confirmed)
+	}
+}
+
 // TestTheBrokersReturnsOfEqualMessageIDsAreToldApart: a broker gives them back as
 // they come, and with all that was in them.
 func TestTheBrokersReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
@@ -138,6 +202,32 @@ func TestTheBrokersReturnsOfEqualMessageIDsAreToldApart(t *testing.T) {
 		f.verdict(c, want)
 	}
 	f.pending(cs[n-1])
+}
+
+// TestAReturnOfASessionThatIsLostIsForgotten: the queue is there when the message is sent
+// again.
+func TestAReturnOfASessionThatIsLostIsForgotten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	lost := f.broker.Inject(loses(1))
+	returned := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.return"})
+	c := f.message(producer.Text("early").ToQueue("later"))
+	f.verdict(f.publish("other")[0], producer.Confirmed) // with it the return was seen
+	f.struck(lost, returned)
+	f.pending(c)
+	lease, err := f.pool.Acquire(t.Context(), reconnect.Publishing)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lease.Raw().QueueDeclare("later", true, false, false, false, nil); err != nil {
+		t.Fatal(err)
+	}
+	f.broker.DropConnections()
+	f.verdict(c, producer.Confirmed)
+	if got := f.broker.Queue("later").Bodies(); !slices.Equal(got, []string{"early"}) {
+		t.Errorf("stored are %q", got)
+	}
+	lease.Release()
 }
 
 func TestNackedIsToldWhileTheChannelLives(t *testing.T) {
@@ -240,6 +330,72 @@ func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
 	if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
+}
+
+// TestASessionThatWasGivenUpGivesNoVerdicts: its channel is still open, and what is said to
+// the next one concerns the same messages.
+func TestASessionThatWasGivenUpGivesNoVerdicts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond})
+	f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "channel.close", Do: mqtest.Drop()})
+	lost := f.broker.Inject(loses(1))
+	unheard := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.return", Count: 1, Do: mqtest.Drop()})
+	c := f.message(producer.Text("x").ToQueue("nowhere"))
+	f.struck(lost, unheard)
+	f.verdict(c, producer.Returned)
+	if ms := f.received("basic.publish"); len(ms) < 2 || ms[0].Conn != ms[1].Conn || ms[0].Channel == ms[1].Channel {
+		t.Errorf("it was not sent again on another channel of the same connection: %s", text(ms...))
+	}
+}
+
+// TestAConfirmThatComesWhileItsMessageIsHandedOverIsSeen: nothing else comes that would
+// have it looked at.
+func TestAConfirmThatComesWhileItsMessageIsHandedOverIsSeen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "heartbeat", Do: mqtest.Drop()})
+	confirm := f.next("confirm.select")
+	c := f.message(producer.Bytes(bytes.Repeat([]byte("x"), 2*large)).ToQueue("q"))
+	f.handed()
+	f.say(confirm, ack(1, false)) // a broker that is quicker than it can be
+	select {
+	case <-c.Done():
+		f.verdict(c, producer.Confirmed)
+	case <-time.After(15 * time.Second): // the silence ends the connection a little later
+		t.Error("it has no verdict")
+	}
+}
+
+// TestASessionThatIsGivenUpEndsAlthoughThereIsMoreToSend: the queue is so long that it
+// would take the session far longer than the timeout to hand it over.
+func TestASessionThatIsGivenUpEndsAlthoughThereIsMoreToSend(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	fresh, left := 0, make(chan int, 1)
+	f := newFixture(t, producer.Config{MaxInFlight: n, ConfirmTimeout: 10 * time.Millisecond, OnAttempt: func(a producer.Attempt) {
+		if a.Number == 1 {
+			fresh++
+			return
+		}
+		select {
+		case left <- n - fresh:
+		default:
+		}
+	}}, unanswered("confirm.select"), silent())
+	confirm := f.next("confirm.select")
+	for range n {
+		f.message(producer.Text("x").ToQueue("q"))
+	}
+	f.say(confirm, mqtest.Method{Name: "confirm.select-ok"})
+	select {
+	case unsent := <-left:
+		if unsent == 0 {
+			t.Error("the session has sent all that there was")
+		}
+	case <-time.After(patience):
+		t.Error("nothing is sent again")
+	}
+	f.pool.CloseNow()
 }
 
 // TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed: each waits twice
@@ -367,13 +523,18 @@ func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 				// 2, cleared but not confirmed, is sent again, not as a suspect.
 				f.verdict(cs[0], producer.Confirmed)
 				f.arrive("2", "3")
-				ms := f.arrive("2", "4", "5")
+				ms := f.arrive("2")
+				f.next("basic.qos")
+				ms = append(ms, f.arrive("4", "5")...)
 				f.next("basic.qos")
 				f.pending(cs[1], cs[3], cs[4])
 				f.say(ms[0], ack(3, true))
 			}
 			for _, c := range slices.Delete(slices.Clone(cs), 2, 3) {
 				f.verdict(c, producer.Confirmed)
+			}
+			if s := f.Stats(); s.InFlight != 0 || s.Refused != 1 {
+				t.Errorf("%+v", s)
 			}
 			// On the wire: after the exception one at a time, each looked at
 			// before the next; 1, confirmed in time, is not sent again. What came
@@ -382,10 +543,48 @@ func TestOnlyTheCulpritOfAChannelExceptionIsRefused(t *testing.T) {
 			wire = strings.Replace(wire, `"3") basic.qos`, `"3")`, 1)
 			want := `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "4") basic.qos publish(2 "5")` // and a look at 5, which its verdict need not wait for
 			if !confirms {
-				want = `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "2") publish(2 "4") basic.qos publish(3 "5") basic.qos`
+				want = `confirm.select publish(1 "2") basic.qos publish(2 "3") confirm.select publish(1 "2") basic.qos publish(2 "4") basic.qos publish(3 "5") basic.qos`
 			}
 			if !strings.HasPrefix(wire, want) {
 				t.Errorf("on the wire: %s\nwant: %s", wire, want)
+			}
+		})
+	}
+}
+
+// TestTheSecondCulpritIsFoundAmongThoseThatAreNoSuspects: what was cleared before the
+// first one was found, and is sent again without a verdict, must not be held against the
+// second's neighbours, nor the second against it.
+func TestTheSecondCulpritIsFoundAmongThoseThatAreNoSuspects(t *testing.T) {
+	t.Parallel()
+	for _, between := range []bool{true, false} { // a neighbour between the culprits
+		t.Run(fmt.Sprintf("between=%v", between), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t, producer.Config{})
+			bodies := []string{"1", "first", "second"}
+			if between {
+				bodies = []string{"1", "first", "2", "second"}
+			}
+			held := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 1, Do: mqtest.Hold()})
+			first, second := f.broker.Inject(refuses("first")), f.broker.Inject(refuses("second"))
+			lost := f.broker.Inject(silent())
+			cs := f.publish(bodies...)
+			f.struck(held)
+			held.Release()
+			for i, c := range cs {
+				if bodies[i] == "first" || bodies[i] == "second" {
+					f.verdict(c, producer.Refused)
+				}
+			}
+			// Once with all the others, and then each alone.
+			if a, b := first.Hits(), second.Hits(); a+b != 3 || lost.Hits() == 0 {
+				t.Errorf("%d and %d channels were closed, want 3 in all", a, b)
+			}
+			lost.Remove()
+			f.broker.CloseChannels(320)
+			f.verdict(cs[0], producer.Confirmed)
+			if between {
+				f.verdict(cs[2], producer.Confirmed)
 			}
 		})
 	}

@@ -124,9 +124,7 @@ func (s *session) settleLocked(entries []*Confirmation) {
 			c.tellLocked(Nacked, ErrNacked)
 		}
 		entries[i] = nil
-		if c.wireID != "" && s.byID[c.wireID] == c {
-			delete(s.byID, c.wireID)
-		}
+		delete(s.byID, c.wireID)
 		s.progress = true
 		s.p.settleLocked(c)
 	}
