@@ -3,11 +3,15 @@ package consumer_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
 )
 
 func TestDrainCancelsFirstAndWritesNothingBeforeTheAnswer(t *testing.T) {
@@ -84,6 +88,64 @@ func TestDrainBefore43WorksThroughWhatWaits(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	f.contains()
+}
+
+// TestTenDrainsInARowLoseNothing: a quorum queue with a delivery limit of 2 and no
+// dead-letter exchange drops what has failed three times, and nothing has. With any prefetch
+// from 4.3 on, before with as many as there are workers.
+func TestTenDrainsInARowLoseNothing(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rules    mqtest.Rules
+		prefetch int
+	}{{mqtest.Rules43, 100}, {mqtest.Rules43, 1}, {mqtest.Rules42, 1}} {
+		t.Run(fmt.Sprintf("%s with %d prefetched", c.rules, c.prefetch), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				const n, rounds = 200, 10
+				g := newGate()
+				f := newMemoryFixture(t, consumer.Config{Prefetch: c.prefetch, DrainTimeout: patience}, g.handle,
+					func(broker *mqtest.Config, _ *reconnect.Config) { broker.Rules = c.rules },
+					queues(topology.Queue{Name: "q", DeliveryLimit: 2}))
+				f.enqueue(numbered(1, n)...)
+				handled := map[string]bool{}
+				done := func(c *call) {
+					handled[string(c.Body)] = true
+					c.end <- nil
+				}
+				released := uint64(0)
+				for round := range rounds {
+					if round > 0 {
+						f.run(g.handle)
+					}
+					slow := g.next(t)
+					f.waiting(c.prefetch - 1)
+					f.stop()
+					f.nextOn(f.subscription, "basic.cancel")
+					f.waiting(0) // all that waited was given back while the slow one runs
+					done(slow)
+					if err := f.wait(); err != nil {
+						t.Fatal(err)
+					}
+					released += uint64(c.prefetch - 1)
+					if s := f.Stats(); s.Released != released || s.Acked != uint64(round)+1 {
+						t.Errorf("after round %d: %+v, want %d released", round, s, released)
+					}
+				}
+				f.run(g.handle)
+				for len(handled) < n {
+					c := g.next(t)
+					if handled[string(c.Body)] {
+						t.Errorf("%s came again although it was handled", c.Body)
+					}
+					if a := c.Attempt(); a > 2 {
+						t.Errorf("%s has attempt %d", c.Body, a)
+					}
+					done(c)
+				}
+				f.until("the queue is empty", func() bool { return f.queue.Len() == 0 })
+			})
+		})
+	}
 }
 
 // TestHandlerMayEndWhileItsDrainCloses: after the deadline, however it ends and

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -335,4 +336,13 @@ func receive[T any](t *testing.T, ch <-chan T) T {
 		t.Fatal("nothing came")
 		panic("unreachable")
 	}
+}
+
+// brokersCode is the code with which the broker caused err, 0 if it did not.
+func brokersCode(err error) int {
+	var told *reconnect.BrokerError
+	if errors.As(err, &told) {
+		return told.Code
+	}
+	return 0
 }
