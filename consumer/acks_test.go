@@ -192,7 +192,7 @@ func TestASecondVerdictIsRefusedHereAndTheChannelLives(t *testing.T) {
 			{"requeue", (*consumer.Delivery).Requeue},
 			{"release", (*consumer.Delivery).Release},
 		}
-		f := newMemoryFixture(t, consumer.Config{FlushInterval: time.Second}, func(_ context.Context, d *consumer.Delivery) error {
+		f := newMemoryFixture(t, consumer.Config{Workers: 16, FlushInterval: time.Second}, func(_ context.Context, d *consumer.Delivery) error {
 			if d.Redelivered {
 				return nil
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -20,7 +21,7 @@ func TestAnExclusiveQueueIsTriedForUntilItsOldConnectionIsGone(t *testing.T) {
 			func(_ context.Context, d *consumer.Delivery) error {
 				handled <- string(d.Body)
 				return nil
-			})
+			}, func(_ *mqtest.Config, pool *reconnect.Config) { pool.Heartbeat = 2 * time.Second })
 		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
 		locked := f.broker.Inject(mqtest.Fault{
 			Point: mqtest.Sending, Method: "channel.close", If: func(e *mqtest.Event) bool { return e.Field("reply-code") == uint16(405) },
