@@ -27,7 +27,8 @@ func TestAnExclusiveQueueIsTriedForUntilItsOldConnectionIsGone(t *testing.T) {
 			Point: mqtest.Sending, Method: "channel.close", If: func(e *mqtest.Event) bool { return e.Field("reply-code") == uint16(405) },
 		})
 		old := f.conn(f.subscription.Conn)
-		old.Do(mqtest.Stall()) // its end is seen by the client alone
+		// Its end is seen by the client alone: a read that has begun would still see it.
+		f.struck(f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "heartbeat", Count: 1, Do: mqtest.Stall()}))
 		f.struck(locked)
 		f.until("Status says why it is not subscribed", func() bool {
 			s := f.Status()
