@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -135,4 +136,61 @@ func TestCutIsNotTakenForACancel(t *testing.T) {
 	if s := f.log.String(); strings.Contains(s, "cancelled the subscription") || !strings.Contains(s, "session lost") {
 		t.Errorf("the log is %s", s)
 	}
+}
+
+// TestADrainWritesWhatIsFinishedOnAnOldChannelAtOnce: it waits for nothing there, as it
+// does for the answer to a cancel of its own.
+func TestADrainWritesWhatIsFinishedOnAnOldChannelAtOnce(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{Workers: 2, DrainTimeout: patience}, g.handle)
+	f.enqueue("a", "b")
+	a, b := g.next(t), g.next(t)
+	old := f.subscription
+	f.cancel()
+	f.renewed()
+	f.stop()
+	f.next("basic.cancel")
+	a.end <- nil
+	if m := f.settlement(fmt.Sprintf("basic.ack(%d multiple=false requeue=false)", a.Tag)); m.Channel != old.Channel {
+		t.Errorf("the ack went to channel %d", m.Channel)
+	}
+	b.end <- nil
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	f.contains()
+}
+
+// TestADrainGivesBackWhatStillRunsOnAnOldChannel at its deadline, says so, and does not
+// return before the broker has it.
+func TestADrainGivesBackWhatStillRunsOnAnOldChannel(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{DrainTimeout: 20 * time.Millisecond}, g.handle)
+	f.enqueue("a")
+	a := g.next(t)
+	old := f.subscription
+	f.cancel()
+	f.renewed()
+	closing := f.hold(old.Conn, "channel.close-ok")
+	f.stop()
+	if err := a.cause(t); !errors.Is(err, consumer.ErrStale) {
+		t.Errorf("the handler's ctx ended with %v", err)
+	}
+	if m := f.settlement("basic.nack(1 multiple=false requeue=true)"); m.Channel != old.Channel {
+		t.Errorf("the release went to channel %d", m.Channel)
+	}
+	closing.await(2)
+	select {
+	case <-f.ended:
+		t.Errorf("Run returned %v before its channels were closed", f.err)
+	default:
+		closing.release()
+	}
+	var left *consumer.DrainError
+	if err := f.wait(); !errors.As(err, &left) || left.Released != 1 || left.Running != 0 {
+		t.Errorf("Run returned %v, want one given back", err)
+	}
+	f.contains("a")
 }

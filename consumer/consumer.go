@@ -260,9 +260,9 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 	return context.Cause(r.ctx)
 }
 
-// leave leaves the channel to the handlers that still run on it.
+// leave leaves the channel to the handlers that still run on it. Run's next session takes
+// another one.
 func (r *run) leave(s *session, cause error) error {
-	r.unsubscribed(s, cause)
 	s.mu.Lock()
 	s.noMultiple = true // overdue tags may be void
 	s.mu.Unlock()
