@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -193,4 +194,25 @@ func TestADrainGivesBackWhatStillRunsOnAnOldChannel(t *testing.T) {
 		t.Errorf("Run returned %v, want one given back", err)
 	}
 	f.contains("a")
+}
+
+// TestAConsumeThatTakesAMinuteCostsNoConnection: for a classic queue whose node was killed
+// the broker takes 68 s to say that it is not there.
+func TestAConsumeThatTakesAMinuteCostsNoConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		slow := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "basic.consume", Count: 2,
+			Do: mqtest.Delay(68 * time.Second).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout")),
+		})
+		f.cancel()
+		time.Sleep(130 * time.Second) // in the bubble
+		if s := f.Status(); s.Subscribed || brokersCode(s.Cause) != 404 || slow.Hits() != 2 {
+			t.Errorf("%d were slow, then: %s", slow.Hits(), s)
+		}
+		f.until("it is subscribed again", func() bool { return f.Status().Subscribed })
+		if list := f.received.of("connection.open"); len(list) != 1 {
+			t.Errorf("there were %d connections", len(list))
+		}
+	})
 }

@@ -280,6 +280,12 @@ func (s *session) take(raw *amqp.Delivery) {
 	}
 }
 
+// consumeTimeout is how long the broker may take to answer a consume. For a classic queue
+// whose node was killed it looks for 68 s before it answers 404 (seen on 4.3.6); to give
+// the connection up meanwhile would cost every other consumer of the pool its deliveries,
+// again and again, for as long as that node is away.
+const consumeTimeout = 2 * time.Minute
+
 // subscribe sets the session up: prefetch, what it owns, consume.
 func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan string, error) {
 	cfg := &s.run.cfg
@@ -324,7 +330,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	alive, stop := s.untilDrained()
 	defer stop()
 	var in <-chan amqp.Delivery
-	err = s.ch.Call(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
+	err = s.ch.CallWithin(alive, consumeTimeout, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
 		in, err = raw.Consume(s.queue, s.tag, false, cfg.Exclusive, false, false, args)
 		return err
 	})

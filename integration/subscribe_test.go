@@ -3,6 +3,7 @@ package integration_test
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -42,7 +43,8 @@ func TestALostNodeCancelsTheConsumersOfItsClassicQueue(t *testing.T) {
 		t.Fatal(got)
 	}
 
-	if err := far.Kill(t.Context()); err != nil {
+	// One that is stopped says that it goes: the broker answers a consume with 404.
+	if err := far.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the broker cancels the subscription", patience, func() bool { return cancelled.Hits() == 1 })
@@ -52,24 +54,41 @@ func TestALostNodeCancelsTheConsumersOfItsClassicQueue(t *testing.T) {
 		return !s.Subscribed && errors.As(s.Cause, &told) && told.Code == amqp.NotFound
 	})
 	t.Log(c.Status())
-	if err := far.Start(t.Context()); err != nil {
+	back := func(body string) {
+		t.Helper()
+		if err := far.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := far.WaitReady(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it is subscribed again", 2*patience, func() bool { return c.Status().Subscribed })
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		mustBe(t, p.Publish(ctx, producer.Text(body).ToQueue(queue)), producer.Confirmed)
+		if got := <-handled; got != body {
+			t.Errorf("%q came in the place of %q", got, body)
+		}
+	}
+	back("stopped")
+
+	// One that is killed does not: the broker looks for the queue for more than a minute
+	// before it answers, and the connection has to bear it.
+	if err := far.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := far.WaitReady(t.Context()); err != nil {
-		t.Fatal(err)
+	eventually(t, "the broker cancels the subscription", patience, func() bool { return cancelled.Hits() == 2 })
+	<-time.After(25 * time.Second) // more than RPCTimeout
+	if s := c.Status(); s.Subscribed || s.Cause == nil {
+		t.Errorf("while the node is away: %s", s)
 	}
-	c.awaitSubscribed(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	mustBe(t, p.Publish(ctx, producer.Text("after").ToQueue(queue)), producer.Confirmed)
-	if got := <-handled; got != "after" {
-		t.Errorf("then comes %q", got)
-	}
-	if s := c.Stats(); s.Sessions < 2 {
-		t.Errorf("%+v", s)
-	}
+	t.Log(c.Status())
+	back("killed")
 	if n := states.count(reconnect.Consuming, reconnect.Waiting); n != 0 {
 		t.Errorf("the connection was lost %d times", n)
+	}
+	if s := c.Stats(); s.Sessions < 3 {
+		t.Errorf("%+v", s)
 	}
 }
 
@@ -120,5 +139,26 @@ func TestAnExclusiveQueueIsTriedForUntilItsOldConnectionIsGone(t *testing.T) {
 		}
 	case <-time.After(patience):
 		t.Error("nothing came")
+	}
+}
+
+// TestAQueueOfItsOwnWithoutALimitKeepsWhatComesBack: before 4.0 the broker takes the -1 that
+// says so for 0.
+func TestAQueueOfItsOwnWithoutALimitKeepsWhatComesBack(t *testing.T) {
+	t.Parallel()
+	url, queue := sharedNode(t).URL(), uniqueName(t)
+	pool, _ := open(t, reconnect.Config{URLs: []string{url}})
+	var times atomic.Int64
+	c := consume(t, pool, consumer.Config{Declare: &topology.Queue{Name: queue, DeliveryLimit: topology.Unlimited}}, func(context.Context, *consumer.Delivery) error {
+		if times.Add(1) < 25 { // more than the broker's own limit
+			return consumer.Requeue(nil)
+		}
+		return nil
+	})
+	c.awaitSubscribed(t)
+	mustBe(t, newProducer(t, pool, producer.Config{}).Publish(t.Context(), producer.Text("x").ToQueue(queue)), producer.Confirmed)
+	eventually(t, "it comes as often as it is put back", patience, func() bool { return c.Stats().Acked == 1 })
+	if n := times.Load(); n != 25 {
+		t.Errorf("it came %d times", n)
 	}
 }

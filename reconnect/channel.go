@@ -145,6 +145,13 @@ func (c *Channel) Alone() bool { return c.alone.Load() }
 // up. Errors say what was attempted and, if it was the broker's word, wrap a
 // *BrokerError.
 func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) error) error {
+	return c.CallWithin(ctx, 0, what, f)
+}
+
+// CallWithin is Call for what a broker that is well can take long for: the connection,
+// which others use as well, is given up only after limit, if that is more than
+// Config.RPCTimeout.
+func (c *Channel) CallWithin(ctx context.Context, limit time.Duration, what string, f func(*amqp.Channel) error) error {
 	if c.isReleased() {
 		return fmt.Errorf("%s: %w", what, errReleased)
 	}
@@ -161,7 +168,8 @@ func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) e
 	}
 	ctx, stop := c.unlessOver(ctx)
 	defer stop()
-	err := c.life.call(ctx, what, func() error { return f(c.raw) }, func(abandoned bool) {
+	limit = max(limit, c.life.link.pool.cfg.RPCTimeout)
+	err := c.life.callWithin(ctx, limit, what, func() error { return f(c.raw) }, func(abandoned bool) {
 		<-c.turn
 		if abandoned {
 			_ = c.close(context.Background())
