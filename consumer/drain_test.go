@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -222,4 +224,109 @@ func TestPoolCloseDrainsTheConsumer(t *testing.T) {
 		t.Error(err)
 	}
 	f.contains()
+}
+
+// TestADrainGivesTheBrokerTimeForItsLog: a quorum queue takes 32 settlements of a channel at
+// a time, and forgets what is behind them when that is closed. So what waits goes back
+// sixteen at a time, oldest first, with a pause of four times what the broker took for the
+// cancel; and a burst of acks is given that time before the channel is closed.
+func TestADrainGivesTheBrokerTimeForItsLog(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const slow, pause = 100 * time.Millisecond, 400 * time.Millisecond
+		var mu sync.Mutex // guards what follows
+		var released []time.Time
+		var tags []uint64
+		var last, closed time.Time // settlement, and the channel's close
+		acks := 0                  // after the releases
+		end := make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 100, Workers: 40, DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+			<-end
+			time.Sleep(time.Duration(d.Tag%2) * time.Nanosecond) // in the bubble: the even ones first
+			return nil
+		})
+		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.cancel", Do: mqtest.Delay(slow)})
+		f.broker.Intercept(func(e *mqtest.Event) mqtest.Action {
+			if e.Point != mqtest.Received {
+				return mqtest.Pass()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch e.Method {
+			case "basic.nack":
+				released, tags = append(released, time.Now()), append(tags, e.Tag)
+			case "basic.ack":
+				last = time.Now()
+				acks++
+			case "channel.close":
+				closed = time.Now()
+			}
+			return mqtest.Pass()
+		})
+		f.enqueue(numbered(1, 100)...)
+		f.waiting(60)
+		f.stop()
+		f.waiting(0)
+		close(end)
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(released) != 60 || !slices.IsSorted(tags) {
+			t.Fatalf("released were %v", tags)
+		}
+		for i, at := range released {
+			if want := released[0].Add(time.Duration(i/16) * pause); !at.Equal(want) {
+				t.Errorf("release %d came %v after the first, want %v", i+1, at.Sub(released[0]), want.Sub(released[0]))
+			}
+		}
+		if acks < 17 || closed.Sub(last) != 2*pause {
+			t.Errorf("the channel was closed %v after %d acks, want %v", closed.Sub(last), acks, 2*pause)
+		}
+	})
+}
+
+// TestADrainWhoseConnectionIsLostHasNothingLeftToGiveBack: the broker does that.
+func TestADrainWhoseConnectionIsLostHasNothingLeftToGiveBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: patience}, g.handle)
+		f.enqueue("a")
+		a := g.next(t)
+		f.stop()
+		f.next("basic.cancel")
+		f.cut(f.subscription)
+		if err := a.cause(t); !errors.Is(err, reconnect.ErrLost) {
+			t.Errorf("the handler's ctx ended with %v", err)
+		}
+		if err := f.wait(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		f.unsettled(0)
+		if n := len(f.received.of("connection.open")); n != 1 {
+			t.Errorf("there were %d connections", n)
+		}
+	})
+}
+
+// TestADrainWaitsForWhatIsSettledLater as long as for a handler.
+func TestADrainWaitsForWhatIsSettledLater(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		later := make(chan *consumer.Delivery, 1)
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+			later <- d
+			return consumer.Later
+		})
+		f.enqueue("a")
+		d := receive(t, later)
+		f.stop()
+		time.Sleep(patience / 2) // in the bubble
+		if err := d.Ack(); err != nil {
+			t.Error(err)
+		}
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		f.contains()
+	})
 }
