@@ -206,7 +206,7 @@ func TestAConsumeThatTakesAMinuteCostsNoConnection(t *testing.T) {
 			Do: mqtest.Delay(68 * time.Second).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout")),
 		})
 		f.cancel()
-		time.Sleep(130 * time.Second) // in the bubble
+		time.Sleep(135 * time.Second) // in the bubble
 		if s := f.Status(); s.Subscribed || brokersCode(s.Cause) != 404 || slow.Hits() != 2 {
 			t.Errorf("%d were slow, then: %s", slow.Hits(), s)
 		}
