@@ -82,7 +82,8 @@ type Config struct {
 	DialTimeout time.Duration
 
 	// RPCTimeout is how long the broker may take to answer a declare, qos,
-	// consume, cancel, open or close before its connection is given up.
+	// consume, cancel, open or close before its connection is given up; the
+	// consume of a consumer.Consumer may take two minutes all the same.
 	// Defaults to twice the heartbeat.
 	RPCTimeout time.Duration
 
