@@ -280,12 +280,6 @@ func (s *session) take(raw *amqp.Delivery) {
 	}
 }
 
-// consumeTimeout is how long the broker may take to answer a consume. For a classic queue
-// whose node was killed it looks for 68 s before it answers 404 (seen on 4.3.6); to give
-// the connection up meanwhile would cost every other consumer of the pool its deliveries,
-// again and again, for as long as that node is away.
-const consumeTimeout = 2 * time.Minute
-
 // subscribe sets the session up: prefetch, what it owns, consume.
 func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan string, error) {
 	cfg := &s.run.cfg
@@ -300,7 +294,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	s.queue = cfg.Queue
 	if cfg.Declare != nil {
 		own := cfg.Declare.For(s.ch.ServerVersion())
-		err := s.ch.Call(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
+		err := s.ch.CallSlow(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
 			q, err := topology.DeclareQueue(ctx, raw, own, cfg.Bindings...)
 			s.queue = q.Name
 			return err
@@ -330,7 +324,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	alive, stop := s.untilDrained()
 	defer stop()
 	var in <-chan amqp.Delivery
-	err = s.ch.CallWithin(alive, consumeTimeout, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
+	err = s.ch.CallSlow(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
 		in, err = raw.Consume(s.queue, s.tag, false, cfg.Exclusive, false, false, args)
 		return err
 	})

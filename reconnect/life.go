@@ -298,7 +298,7 @@ func (c *Channel) declare(ctx context.Context, t topology.Topology) error {
 		pieces = append(pieces, topology.Topology{Bindings: []topology.Binding{b}})
 	}
 	for _, piece := range pieces {
-		err := c.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
+		err := c.CallSlow(ctx, "declare topology", func(raw *amqp.Channel) error {
 			return topology.Declare(ctx, raw, piece)
 		})
 		if err != nil {
