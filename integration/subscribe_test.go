@@ -22,15 +22,16 @@ func TestALostNodeCancelsTheConsumersOfItsClassicQueue(t *testing.T) {
 	cl := cluster(t)
 	near, far := cl.Nodes()[0], cl.Nodes()[1]
 	queue := uniqueName(t)
-	if _, err := admin(t, far.URL()).QueueDeclare(queue, true, false, false, false, amqp.Table{
-		"x-queue-type": "classic", "x-queue-leader-locator": "client-local",
-	}); err != nil {
+	if _, err := admin(t, far.URL()).QueueDeclare(queue, true, false, false, false, amqp.Table{"x-queue-type": "classic"}); err != nil {
 		t.Fatal(err)
 	}
 	settled(t, cl)
 	proxy := mqtest.NewProxy(t, near.URL())
 	cancelled := proxy.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.cancel"})
-	pool, states := open(t, reconnect.Config{URLs: []string{proxy.URL()}, First: reconnect.Consuming})
+	pool, states := open(t, reconnect.Config{
+		URLs: []string{proxy.URL()}, First: reconnect.Consuming,
+		Topology: topology.Topology{Queues: []topology.Queue{{Name: queue, Type: topology.Classic}}}, // which is on the node where it was made
+	})
 	p := newProducer(t, pool, producer.Config{})
 	handled := make(chan string, 10)
 	c := consume(t, pool, consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
