@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -135,4 +137,82 @@ func TestCutIsNotTakenForACancel(t *testing.T) {
 	if s := f.log.String(); strings.Contains(s, "cancelled the subscription") || !strings.Contains(s, "session lost") {
 		t.Errorf("the log is %s", s)
 	}
+}
+
+// TestADrainWritesWhatIsFinishedOnAnOldChannelAtOnce: it waits for nothing there, as it
+// does for the answer to a cancel of its own.
+func TestADrainWritesWhatIsFinishedOnAnOldChannelAtOnce(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{Workers: 2, DrainTimeout: patience}, g.handle)
+	f.enqueue("a", "b")
+	a, b := g.next(t), g.next(t)
+	old := f.subscription
+	f.cancel()
+	f.renewed()
+	f.stop()
+	f.next("basic.cancel")
+	a.end <- nil
+	if m := f.settlement(fmt.Sprintf("basic.ack(%d multiple=false requeue=false)", a.Tag)); m.Channel != old.Channel {
+		t.Errorf("the ack went to channel %d", m.Channel)
+	}
+	b.end <- nil
+	if err := f.wait(); err != nil {
+		t.Error(err)
+	}
+	f.contains()
+}
+
+// TestADrainGivesBackWhatStillRunsOnAnOldChannel at its deadline, says so, and does not
+// return before the broker has it.
+func TestADrainGivesBackWhatStillRunsOnAnOldChannel(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{DrainTimeout: 20 * time.Millisecond}, g.handle)
+	f.enqueue("a")
+	a := g.next(t)
+	old := f.subscription
+	f.cancel()
+	f.renewed()
+	closing := f.hold(old.Conn, "channel.close-ok")
+	f.stop()
+	if err := a.cause(t); !errors.Is(err, consumer.ErrStale) {
+		t.Errorf("the handler's ctx ended with %v", err)
+	}
+	if m := f.settlement("basic.nack(1 multiple=false requeue=true)"); m.Channel != old.Channel {
+		t.Errorf("the release went to channel %d", m.Channel)
+	}
+	closing.await(2)
+	select {
+	case <-f.ended:
+		t.Errorf("Run returned %v before its channels were closed", f.err)
+	default:
+		closing.release()
+	}
+	var left *consumer.DrainError
+	if err := f.wait(); !errors.As(err, &left) || left.Released != 1 || left.Running != 0 {
+		t.Errorf("Run returned %v, want one given back", err)
+	}
+	f.contains("a")
+}
+
+// TestAConsumeThatTakesAMinuteCostsNoConnection: for a classic queue whose node was killed
+// the broker takes 68 s to say that it is not there.
+func TestAConsumeThatTakesAMinuteCostsNoConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		slow := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "basic.consume", Count: 2,
+			Do: mqtest.Delay(68 * time.Second).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout")),
+		})
+		f.cancel()
+		time.Sleep(135 * time.Second) // in the bubble
+		if s := f.Status(); s.Subscribed || brokersCode(s.Cause) != 404 || slow.Hits() != 2 {
+			t.Errorf("%d were slow, then: %s", slow.Hits(), s)
+		}
+		f.until("it is subscribed again", func() bool { return f.Status().Subscribed })
+		if list := f.received.of("connection.open"); len(list) != 1 {
+			t.Errorf("there were %d connections", len(list))
+		}
+	})
 }

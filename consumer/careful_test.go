@@ -84,3 +84,38 @@ func TestDeliveriesThatDoNotAddUpEndTheSession(t *testing.T) {
 		})
 	}
 }
+
+// TestAStreamIsNotReadOneByOne: it counts no failed deliveries, so nothing of it can be
+// lost with what ended the connection.
+func TestAStreamIsNotReadOneByOne(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst, Prefetch: 20}, newGate().handle, aStream())
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(501, ""))
+		f.renewed()
+		for i, qos := range f.received.of("basic.qos") {
+			if n := fmt.Sprint(qos.Field("prefetch-count")); n != "20" {
+				t.Errorf("session %d asks for %s at a time", i+1, n)
+			}
+		}
+	})
+}
+
+// TestOneByOneHasAnEndWithoutAPrefetchToo: where the prefetch is without a bound, as many
+// as could have been given out together is no number.
+func TestOneByOneHasAnEndWithoutAPrefetchToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{Prefetch: consumer.Unlimited}, func(context.Context, *consumer.Delivery) error { return nil })
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(501, ""))
+		f.renewed()
+		f.enqueue(numbered(1, 1200)...)
+		f.until("all are acked", func() bool { return f.queue.Len() == 0 })
+		var asked []string
+		for _, qos := range f.received.of("basic.qos") {
+			asked = append(asked, fmt.Sprint(qos.Field("prefetch-count")))
+		}
+		if want := "[0 1 0]"; fmt.Sprint(asked) != want { // 0 is no bound
+			t.Errorf("the sessions ask for %v at a time, want %s", asked, want)
+		}
+	})
+}

@@ -260,9 +260,9 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 	return context.Cause(r.ctx)
 }
 
-// leave leaves the channel to the handlers that still run on it.
+// leave leaves the channel to the handlers that still run on it. Run's next session takes
+// another one.
 func (r *run) leave(s *session, cause error) error {
-	r.unsubscribed(s, cause)
 	s.mu.Lock()
 	s.noMultiple = true // overdue tags may be void
 	s.mu.Unlock()
@@ -294,7 +294,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	s.queue = cfg.Queue
 	if cfg.Declare != nil {
 		own := cfg.Declare.For(s.ch.ServerVersion())
-		err := s.ch.Call(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
+		err := s.ch.CallSlow(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
 			q, err := topology.DeclareQueue(ctx, raw, own, cfg.Bindings...)
 			s.queue = q.Name
 			return err
@@ -324,7 +324,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	alive, stop := s.untilDrained()
 	defer stop()
 	var in <-chan amqp.Delivery
-	err = s.ch.Call(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
+	err = s.ch.CallSlow(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
 		in, err = raw.Consume(s.queue, s.tag, false, cfg.Exclusive, false, false, args)
 		return err
 	})

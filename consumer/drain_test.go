@@ -3,11 +3,17 @@ package consumer_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
 )
 
 func TestDrainCancelsFirstAndWritesNothingBeforeTheAnswer(t *testing.T) {
@@ -86,6 +92,64 @@ func TestDrainBefore43WorksThroughWhatWaits(t *testing.T) {
 	f.contains()
 }
 
+// TestTenDrainsInARowLoseNothing: a quorum queue with a delivery limit of 2 and no
+// dead-letter exchange drops what has failed three times, and nothing has. With any prefetch
+// from 4.3 on, before with as many as there are workers.
+func TestTenDrainsInARowLoseNothing(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		rules    mqtest.Rules
+		prefetch int
+	}{{mqtest.Rules43, 100}, {mqtest.Rules43, 1}, {mqtest.Rules42, 1}} {
+		t.Run(fmt.Sprintf("%s with %d prefetched", c.rules, c.prefetch), func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				const n, rounds = 200, 10
+				g := newGate()
+				f := newMemoryFixture(t, consumer.Config{Prefetch: c.prefetch, DrainTimeout: patience}, g.handle,
+					func(broker *mqtest.Config, _ *reconnect.Config) { broker.Rules = c.rules },
+					queues(topology.Queue{Name: "q", DeliveryLimit: 2}))
+				f.enqueue(numbered(1, n)...)
+				handled := map[string]bool{}
+				done := func(c *call) {
+					handled[string(c.Body)] = true
+					c.end <- nil
+				}
+				released := uint64(0)
+				for round := range rounds {
+					if round > 0 {
+						f.run(g.handle)
+					}
+					slow := g.next(t)
+					f.waiting(c.prefetch - 1)
+					f.stop()
+					f.nextOn(f.subscription, "basic.cancel")
+					f.waiting(0) // all that waited was given back while the slow one runs
+					done(slow)
+					if err := f.wait(); err != nil {
+						t.Fatal(err)
+					}
+					released += uint64(c.prefetch - 1)
+					if s := f.Stats(); s.Released != released || s.Acked != uint64(round)+1 {
+						t.Errorf("after round %d: %+v, want %d released", round, s, released)
+					}
+				}
+				f.run(g.handle)
+				for len(handled) < n {
+					c := g.next(t)
+					if handled[string(c.Body)] {
+						t.Errorf("%s came again although it was handled", c.Body)
+					}
+					if a := c.Attempt(); a > 2 {
+						t.Errorf("%s has attempt %d", c.Body, a)
+					}
+					done(c)
+				}
+				f.until("the queue is empty", func() bool { return f.queue.Len() == 0 })
+			})
+		})
+	}
+}
+
 // TestHandlerMayEndWhileItsDrainCloses: after the deadline, however it ends and
 // whatever it says.
 func TestHandlerMayEndWhileItsDrainCloses(t *testing.T) {
@@ -160,4 +224,109 @@ func TestPoolCloseDrainsTheConsumer(t *testing.T) {
 		t.Error(err)
 	}
 	f.contains()
+}
+
+// TestADrainGivesTheBrokerTimeForItsLog: a quorum queue takes 32 settlements of a channel at
+// a time, and forgets what is behind them when that is closed. So what waits goes back
+// sixteen at a time, oldest first, with a pause of four times what the broker took for the
+// cancel; and a burst of acks is given that time before the channel is closed.
+func TestADrainGivesTheBrokerTimeForItsLog(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const slow, pause = 100 * time.Millisecond, 400 * time.Millisecond
+		var mu sync.Mutex // guards what follows
+		var released []time.Time
+		var tags []uint64
+		var last, closed time.Time // settlement, and the channel's close
+		acks := 0                  // after the releases
+		end := make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 100, Workers: 40, DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+			<-end
+			time.Sleep(time.Duration(d.Tag%2) * time.Nanosecond) // in the bubble: the even ones first
+			return nil
+		})
+		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.cancel", Do: mqtest.Delay(slow)})
+		f.broker.Intercept(func(e *mqtest.Event) mqtest.Action {
+			if e.Point != mqtest.Received {
+				return mqtest.Pass()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch e.Method {
+			case "basic.nack":
+				released, tags = append(released, time.Now()), append(tags, e.Tag)
+			case "basic.ack":
+				last = time.Now()
+				acks++
+			case "channel.close":
+				closed = time.Now()
+			}
+			return mqtest.Pass()
+		})
+		f.enqueue(numbered(1, 100)...)
+		f.waiting(60)
+		f.stop()
+		f.waiting(0)
+		close(end)
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(released) != 60 || !slices.IsSorted(tags) {
+			t.Fatalf("released were %v", tags)
+		}
+		for i, at := range released {
+			if want := released[0].Add(time.Duration(i/16) * pause); !at.Equal(want) {
+				t.Errorf("release %d came %v after the first, want %v", i+1, at.Sub(released[0]), want.Sub(released[0]))
+			}
+		}
+		if acks < 17 || closed.Sub(last) != 2*pause {
+			t.Errorf("the channel was closed %v after %d acks, want %v", closed.Sub(last), acks, 2*pause)
+		}
+	})
+}
+
+// TestADrainWhoseConnectionIsLostHasNothingLeftToGiveBack: the broker does that.
+func TestADrainWhoseConnectionIsLostHasNothingLeftToGiveBack(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: patience}, g.handle)
+		f.enqueue("a")
+		a := g.next(t)
+		f.stop()
+		f.next("basic.cancel")
+		f.cut(f.subscription)
+		if err := a.cause(t); !errors.Is(err, reconnect.ErrLost) {
+			t.Errorf("the handler's ctx ended with %v", err)
+		}
+		if err := f.wait(); err != nil {
+			t.Errorf("Run returned %v", err)
+		}
+		f.unsettled(0)
+		if n := len(f.received.of("connection.open")); n != 1 {
+			t.Errorf("there were %d connections", n)
+		}
+	})
+}
+
+// TestADrainWaitsForWhatIsSettledLater as long as for a handler.
+func TestADrainWaitsForWhatIsSettledLater(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		later := make(chan *consumer.Delivery, 1)
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+			later <- d
+			return consumer.Later
+		})
+		f.enqueue("a")
+		d := receive(t, later)
+		f.stop()
+		time.Sleep(patience / 2) // in the bubble
+		if err := d.Ack(); err != nil {
+			t.Error(err)
+		}
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		f.contains()
+	})
 }

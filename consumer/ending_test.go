@@ -290,3 +290,32 @@ func TestPoolCloseSaysWhatADrainHasLeft(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 }
+
+// TestPoolCloseWithAnEndedContextWaitsForNoHandler: the caller has no more time, with or
+// without a deadline that says so.
+func TestPoolCloseWithAnEndedContextWaitsForNoHandler(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		begun, end := make(chan struct{}), make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Hour}, func(context.Context, *consumer.Delivery) error {
+			close(begun)
+			<-end // does not heed its ctx
+			return nil
+		})
+		defer close(end)
+		f.enqueue("1")
+		<-begun
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		if err := f.pool.Close(ctx); err == nil {
+			t.Error("Close says that all is well")
+		}
+		var left *consumer.DrainError
+		if err := f.wait(); !errors.As(err, &left) || left.Running != 1 {
+			t.Errorf("Run returned %v, want one that still runs", err)
+		}
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}

@@ -2,10 +2,14 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -29,8 +33,7 @@ const (
 	never = time.Hour
 )
 
-// fixture is a consumer that runs on a broker in this process. The pool dials by
-// TCP, so its clock is the real one.
+// fixture is a consumer that runs on a broker in this process.
 type fixture struct {
 	*consumer.Consumer
 	t      *testing.T
@@ -42,10 +45,18 @@ type fixture struct {
 	received events // what the broker was sent, before it knew of it
 	cursor   int    // of next
 
-	subscription *mqtest.Event // the first basic.consume
+	subscription *mqtest.Event // the first basic.consume of the present Run
 	stop         context.CancelFunc
 	ended        chan struct{}
 	err          error // of Run, once ended is closed
+}
+
+// inBubble runs f where time is fake and nothing may be left behind. Its fixtures are
+// in memory.
+func inBubble(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, f)
 }
 
 // setup changes what a fixture is made of.
@@ -64,7 +75,27 @@ func withDeadLetters() setup {
 	return queues(topology.Queue{Name: "q", DeadLetterQueue: "dead"}, topology.Queue{Name: "dead"})
 }
 
+// newFixture is one on a port: the pool dials by TCP, so its clock is the real one.
 func newFixture(t *testing.T, cfg consumer.Config, h consumer.Handler, changes ...setup) *fixture {
+	t.Helper()
+	return fixtureOn(t, false, cfg, h, changes)
+}
+
+// newMemoryFixture is one in memory, which works in a bubble.
+func newMemoryFixture(t *testing.T, cfg consumer.Config, h consumer.Handler, changes ...setup) *fixture {
+	t.Helper()
+	return fixtureOn(t, true, cfg, h, changes)
+}
+
+// reach has a pool dial a broker in memory. The field is unexported, because no
+// service has a use for it.
+func reach(cfg *reconnect.Config, b *mqtest.Broker) {
+	dial := reflect.ValueOf(cfg).Elem().FieldByName("dial")
+	dial = reflect.NewAt(dial.Type(), dial.Addr().UnsafePointer()).Elem() // may be set
+	dial.Set(reflect.ValueOf(func(_ context.Context, network, address string) (net.Conn, error) { return b.Dial(network, address) }))
+}
+
+func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handler, changes []setup) *fixture {
 	t.Helper()
 	broker := mqtest.Config{Strict: true}
 	pool := reconnect.Config{
@@ -75,7 +106,11 @@ func newFixture(t *testing.T, cfg consumer.Config, h consumer.Handler, changes .
 	for _, change := range changes {
 		change(&broker, &pool)
 	}
-	f := &fixture{t: t, broker: mqtest.New(t, broker), log: &logs{}, ended: make(chan struct{})}
+	start := mqtest.New
+	if memory {
+		start = mqtest.NewInMemory
+	}
+	f := &fixture{t: t, broker: start(t, broker), log: &logs{}}
 	f.queue = f.broker.Queue("q")
 	f.broker.Intercept(func(e *mqtest.Event) mqtest.Action {
 		if e.Point == mqtest.Received {
@@ -84,6 +119,9 @@ func newFixture(t *testing.T, cfg consumer.Config, h consumer.Handler, changes .
 		return mqtest.Pass()
 	})
 	pool.URLs = []string{f.broker.URL()}
+	if memory {
+		reach(&pool, f.broker)
+	}
 	var err error
 	if f.pool, err = reconnect.Open(t.Context(), pool); err != nil {
 		t.Fatal(err)
@@ -99,15 +137,23 @@ func newFixture(t *testing.T, cfg consumer.Config, h consumer.Handler, changes .
 	if f.Consumer, err = consumer.New(f.pool, cfg); err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
-	f.stop = stop
+	f.run(h)
+	return f
+}
+
+// run has the consumer run until stop, or the end of the test. An earlier Run has
+// returned.
+func (f *fixture) run(h consumer.Handler) {
+	f.t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(f.t.Context()))
+	ended := make(chan struct{})
+	f.stop, f.ended = stop, ended
 	go func() {
-		defer close(f.ended)
+		defer close(ended)
 		f.err = f.Run(ctx, h)
 	}()
-	t.Cleanup(func() { stop(); <-f.ended })
+	f.t.Cleanup(func() { stop(); <-ended })
 	f.subscription = f.next("basic.consume")
-	return f
 }
 
 // next is the next method of one of names that the broker is sent.
@@ -290,4 +336,13 @@ func receive[T any](t *testing.T, ch <-chan T) T {
 		t.Fatal("nothing came")
 		panic("unreachable")
 	}
+}
+
+// brokersCode is the code with which the broker caused err, 0 if it did not.
+func brokersCode(err error) int {
+	var told *reconnect.BrokerError
+	if errors.As(err, &told) {
+		return told.Code
+	}
+	return 0
 }

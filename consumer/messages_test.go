@@ -3,6 +3,7 @@ package consumer_test
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -17,7 +18,11 @@ import (
 // loops is a consumer whose messages a test loops over.
 func loops(t *testing.T, cfg consumer.Config, bodies ...string) (*consumer.Consumer, *mqtest.Queue) {
 	t.Helper()
-	b := mqtest.New(t)
+	return loopsOn(t, mqtest.New(t), cfg, bodies...)
+}
+
+func loopsOn(t *testing.T, b *mqtest.Broker, cfg consumer.Config, bodies ...string) (*consumer.Consumer, *mqtest.Queue) {
+	t.Helper()
 	pool, err := reconnect.Open(t.Context(), reconnect.Config{
 		URLs: []string{b.URL()}, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}},
 	})
@@ -59,19 +64,25 @@ func left(t *testing.T, q *mqtest.Queue) (bodies []string) {
 
 func TestBreakingOutOfMessagesReleasesThePresentOne(t *testing.T) {
 	t.Parallel()
-	c, q := loops(t, consumer.Config{Workers: 4}, numbered(1, 6)...)
+	c, q := loops(t, consumer.Config{Workers: 4, DrainTimeout: 2 * patience}, numbered(1, 6)...)
 	var seen []string
+	var broke time.Time
 	for d, err := range c.Messages(bounded(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
 		seen = append(seen, string(d.Body))
 		if len(seen) == 3 {
+			eventually(t, func() bool { return c.Status().Handling == 4 }) // three wait for their turn
+			broke = time.Now()
 			break
 		}
 		if err := d.Ack(); err != nil {
 			t.Error(err)
 		}
+	}
+	if took := time.Since(broke); took > patience {
+		t.Errorf("the break took %v: as long as a drain may take", took)
 	}
 	if len(seen) != 3 {
 		t.Fatalf("the loop had %v", seen)
@@ -144,6 +155,50 @@ func TestALoopThatDoesNotSettleGetsItAgain(t *testing.T) {
 	}
 	if s := c.Stats(); times != 2 || s.Acked != 1 || s.Released != 1 || s.Failures != 1 {
 		t.Errorf("%d times, %+v", times, s)
+	}
+}
+
+// TestALoopOverMessagesGetsNothingOfALostSession but what it has already: the rest comes
+// again.
+func TestALoopOverMessagesGetsNothingOfALostSession(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	c, q := loopsOn(t, b, consumer.Config{Workers: 2}, "1", "2")
+	ctx, stop := context.WithCancel(bounded(t))
+	defer stop()
+	var acks []error
+	for d, err := range c.Messages(ctx) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(acks) == 0 {
+			eventually(t, func() bool { return c.Status().Handling == 2 }) // the other one waits for its turn
+			b.DropConnections()
+			eventually(t, func() bool { s := c.Status(); return s.Sessions == 2 && s.Handling == 2 && s.Waiting == 1 })
+		}
+		acks = append(acks, d.Ack())
+		if len(acks) == 3 {
+			stop()
+		}
+	}
+	if len(acks) != 3 || !errors.Is(acks[0], consumer.ErrStale) || acks[1] != nil || acks[2] != nil {
+		t.Errorf("the acks are %v", acks)
+	}
+	if got := left(t, q); len(got) != 0 {
+		t.Errorf("the queue has %v", got)
+	}
+	if s := c.Stats(); s.Failures != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// eventually waits for what no event tells of.
+func eventually(t *testing.T, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !is(); <-time.After(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not happen")
+		}
 	}
 }
 

@@ -90,12 +90,12 @@ func (s *session) receive(raw *amqp.Delivery) *Delivery {
 	return d
 }
 
-// begin reports whether a worker may handle d: its session is not over and it
-// is not to be given back.
+// begin reports whether a worker may handle d: its session is not over, it has no verdict,
+// and it is not to be given back.
 func (s *session) begin(d *Delivery) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.queued[d]; !ok || s.over || s.givesBack {
+	if _, ok := s.queued[d]; !ok || s.givesBack {
 		return false
 	}
 	delete(s.queued, d)

@@ -226,6 +226,30 @@ func TestUndecodableIsRejectedOnlyIntoADeadLetterExchange(t *testing.T) {
 	}
 }
 
+// TestWhatOrderBySettlesIsNotHandled: it sees a delivery first, and may know enough.
+func TestWhatOrderBySettlesIsNotHandled(t *testing.T) {
+	t.Parallel()
+	handled := make(chan string, 10)
+	f := newFixture(t, consumer.Config{OrderBy: func(d *consumer.Delivery) string {
+		if string(d.Body) == "old" {
+			if err := d.Ack(); err != nil {
+				t.Error(err)
+			}
+		}
+		return ""
+	}}, func(_ context.Context, d *consumer.Delivery) error {
+		handled <- string(d.Body)
+		return nil
+	})
+	f.enqueue("old", "a", "old", "b")
+	for _, want := range []string{"a", "b"} {
+		if got := receive(t, handled); got != want {
+			t.Errorf("%q is handled, want %q", got, want)
+		}
+	}
+	f.until("all are acked", func() bool { return f.Status().Acked == 4 })
+}
+
 func TestLaterSettlesFromElsewhere(t *testing.T) {
 	t.Parallel()
 	later := make(chan *consumer.Delivery, 3)

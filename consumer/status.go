@@ -107,14 +107,6 @@ func (r *run) subscribed(s *session) {
 	r.cfg.Logger.Info("subscribed", "queue", s.queue, "address", s.ch.Address())
 }
 
-func (r *run) unsubscribed(s *session, cause error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.session == s || r.session == nil {
-		r.session, r.cause, r.since = nil, cause, time.Now()
-	}
-}
-
 // sessionEnded is told by pool.Run of each session that is followed by another.
 func (r *run) sessionEnded(err error) {
 	r.beCareful(err)

@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -30,6 +31,17 @@ func TestSubscriptionIsAsConfigured(t *testing.T) {
 	}
 	if c.Arguments["x-consumer-timeout"] != int64(60_000) {
 		t.Errorf("its arguments are %v", c.Arguments)
+	}
+}
+
+// TestUnlimitedIsAMQPsZero: it has no other number for that.
+func TestUnlimitedIsAMQPsZero(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{Prefetch: consumer.Unlimited}, newGate().handle)
+	f.enqueue(make([]string, 300)...)
+	f.waiting(299)
+	if n := fmt.Sprint(f.received.of("basic.qos")[0].Field("prefetch-count")); n != "0" {
+		t.Errorf("it asks for %s at a time", n)
 	}
 }
 

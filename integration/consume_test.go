@@ -195,7 +195,7 @@ func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
 	url := sharedNode(t).URL()
 	pool, _ := open(t, reconnect.Config{URLs: []string{url}, Topology: topology.Topology{Queues: []topology.Queue{{Name: queue, DeliveryLimit: 2}}}})
 	p := newProducer(t, pool, producer.Config{})
-	const n = 50
+	const n = 150 // in every round more than are prefetched
 	publish(t, p, queue, n)
 	own := admin(t, url)
 
@@ -216,6 +216,7 @@ func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
 			return nil
 		})
 		<-begun
+		eventually(t, "it has all that it may prefetch", patience, func() bool { return c.Status().Waiting == prefetchFor(t)-1 })
 		stopped := make(chan error, 1)
 		go func() { stopped <- c.stop() }()
 		eventually(t, "the consumer drains and has given back what waited", patience, func() bool {
@@ -238,6 +239,17 @@ func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
 		eventually(t, fmt.Sprintf("round %d: %d of %d handled, the rest is left", round, done, n), patience, func() bool {
 			return ready(t, own, queue) == n-done
 		})
+	}
+	// None was dropped.
+	c := consume(t, pool, consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[string(d.Body)]++
+		return nil
+	})
+	eventually(t, "every message is handled", patience, func() bool { mu.Lock(); defer mu.Unlock(); return len(handled) == n })
+	if err := c.stop(); err != nil {
+		t.Error(err)
 	}
 	for body, times := range handled {
 		if times != 1 {
@@ -356,51 +368,6 @@ func TestVerdictsReachTheBroker(t *testing.T) {
 	s := c.Status()
 	if s.Sessions != 1 || s.Failures != 5 {
 		t.Errorf("%d sessions, %d failures, want 1 and 5: %+v", s.Sessions, s.Failures, s)
-	}
-}
-
-func TestOneWorkerKeepsOrderAndKeysKeepTheirs(t *testing.T) {
-	t.Parallel()
-	url := sharedNode(t).URL()
-	for _, keyed := range []bool{false, true} {
-		t.Run(fmt.Sprintf("keyed=%v", keyed), func(t *testing.T) {
-			queue := uniqueName(t)
-			pool, _ := open(t, quorum(queue, url))
-			p := newProducer(t, pool, producer.Config{})
-			const n, keys = 5000, 20
-			cfg := consumer.Config{Queue: queue}
-			if keyed {
-				cfg.Workers = 8
-				cfg.OrderBy = func(d *consumer.Delivery) string { return d.Type }
-			}
-			var mu sync.Mutex
-			last := map[string]int{}
-			handled := 0
-			consume(t, pool, cfg, func(_ context.Context, d *consumer.Delivery) error {
-				var i int
-				_, _ = fmt.Sscan(string(d.Body), &i)
-				key := ""
-				if keyed {
-					key = d.Type
-				}
-				mu.Lock()
-				defer mu.Unlock()
-				if i < last[key] {
-					t.Errorf("%d came after %d", i, last[key])
-				}
-				last[key] = i
-				handled++
-				return nil
-			})
-			for i := range n {
-				m := producer.Text(fmt.Sprint(i)).ToQueue(queue)
-				m.Type = fmt.Sprint(i % keys)
-				if _, err := p.PublishAsync(t.Context(), m); err != nil {
-					t.Fatal(err)
-				}
-			}
-			eventually(t, "all are handled", patience, func() bool { mu.Lock(); defer mu.Unlock(); return handled == n })
-		})
 	}
 }
 

@@ -153,6 +153,22 @@ func (c *Channel) Alone() bool { return c.alone.Load() }
 // up. Errors say what was attempted and, if it was the broker's word, wrap a
 // *BrokerError.
 func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) error) error {
+	return c.call(ctx, c.life.link.pool.cfg.RPCTimeout, what, f)
+}
+
+// CallSlow is Call for what needs a queue's own process, a declare or a consume, and can
+// take a broker that is well so long: the connection is given up only after two minutes,
+// or Config.RPCTimeout if that is more.
+func (c *Channel) CallSlow(ctx context.Context, what string, f func(*amqp.Channel) error) error {
+	return c.call(ctx, max(slowAnswer, c.life.link.pool.cfg.RPCTimeout), what, f)
+}
+
+// slowAnswer is longer than RabbitMQ looks for a classic queue whose node was killed before
+// it answers 404: 68 s (seen on 4.3.6). To give the connection up meanwhile would cost all
+// others on it their sessions, again and again, for as long as that node is away.
+const slowAnswer = 2 * time.Minute
+
+func (c *Channel) call(ctx context.Context, limit time.Duration, what string, f func(*amqp.Channel) error) error {
 	if c.isReleased() {
 		return fmt.Errorf("%s: %w", what, errReleased)
 	}
@@ -169,7 +185,7 @@ func (c *Channel) Call(ctx context.Context, what string, f func(*amqp.Channel) e
 	}
 	ctx, stop := c.unlessOver(ctx)
 	defer stop()
-	err := c.life.call(ctx, what, func() error { return f(c.raw) }, func(abandoned bool) {
+	err := c.life.callWithin(ctx, limit, what, func() error { return f(c.raw) }, func(abandoned bool) {
 		<-c.turn
 		if abandoned {
 			_ = c.close(context.Background())

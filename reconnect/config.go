@@ -88,9 +88,10 @@ type Config struct {
 	// name to the end of the AMQP handshake. Defaults to 5s.
 	DialTimeout time.Duration
 
-	// RPCTimeout is how long the broker may take to answer a declare, qos,
-	// consume, cancel, open or close before its connection is given up.
-	// Defaults to twice the heartbeat.
+	// RPCTimeout is how long the broker may take to answer a qos, cancel, open or
+	// close before its connection is given up; for a declare and a consume, which may
+	// have to wait for a queue's node, it is at least two minutes. Defaults to twice the
+	// heartbeat.
 	RPCTimeout time.Duration
 
 	// Backoff makes the waits between attempts; backoff.Stop is read as the

@@ -26,9 +26,9 @@
 // services run.
 //
 // A peer that is silent for two heartbeats, that takes no bytes for three, or
-// that does not answer a call within Config.RPCTimeout is given up at the
-// socket, so that nobody stays stuck behind it. The end of a ctx ends only its
-// caller's wait.
+// that does not answer a call within Config.RPCTimeout (a declare or a consume
+// within two minutes) is given up at the socket, so that nobody stays stuck behind
+// it. The end of a ctx ends only its caller's wait.
 //
 // A session (see Pool.Run) is one channel on one connection. Nothing outlives
 // it. The driver's own recovery is never used: it reuses the same *Channel, on

@@ -162,6 +162,11 @@ func orNil(e *amqp.Error) error {
 // answer for RPCTimeout, in which the time of being blocked does not count, the
 // whole connection is given up, because nothing else sets the driver free.
 func (lf *life) call(ctx context.Context, what string, f func() error, release func(abandoned bool)) error {
+	return lf.callWithin(ctx, lf.link.pool.cfg.RPCTimeout, what, f, release)
+}
+
+// callWithin is call with another limit than RPCTimeout.
+func (lf *life) callWithin(ctx context.Context, limit time.Duration, what string, f func() error, release func(abandoned bool)) error {
 	if ctx.Err() != nil {
 		release(false)
 		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
@@ -175,7 +180,7 @@ func (lf *life) call(ctx context.Context, what string, f func() error, release f
 	done := make(chan error, 1)
 	answered := make(chan struct{})
 	p := lf.link.pool
-	if !p.begin(func() { lf.guard(what, answered) }) {
+	if !p.begin(func() { lf.guard(limit, what, answered) }) {
 		release(false)
 		return fmt.Errorf("%s: %w", what, ErrClosed)
 	}
@@ -207,8 +212,7 @@ func (lf *life) call(ctx context.Context, what string, f func() error, release f
 }
 
 // guard drops the connection when an answer does not come.
-func (lf *life) guard(what string, answered <-chan struct{}) {
-	limit := lf.link.pool.cfg.RPCTimeout
+func (lf *life) guard(limit time.Duration, what string, answered <-chan struct{}) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	for {
@@ -294,7 +298,7 @@ func (c *Channel) declare(ctx context.Context, t topology.Topology) error {
 		pieces = append(pieces, topology.Topology{Bindings: []topology.Binding{b}})
 	}
 	for _, piece := range pieces {
-		err := c.Call(ctx, "declare topology", func(raw *amqp.Channel) error {
+		err := c.CallSlow(ctx, "declare topology", func(raw *amqp.Channel) error {
 			return topology.Declare(ctx, raw, piece)
 		})
 		if err != nil {

@@ -109,3 +109,28 @@ func TestATopologyMayTakeLongerThanADialAndThanAnAnswer(t *testing.T) {
 		}
 	})
 }
+
+// TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking: the broker looks for it for more than
+// a minute before it says so, and is well; everyone else waits that long, once.
+func TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const looks = 68 * time.Second
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		slow := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "queue.declare",
+			Do: mqtest.Delay(looks).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'orders' in vhost '/' due to timeout")),
+		})
+		f.cut(1)
+		after(looks + 2*pause)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) {
+			t.Errorf("status %+v", s)
+		}
+		if n := hits(f.accepted); n != 2 || hits(slow) != 1 {
+			t.Errorf("%d connections, %d slow answers", n, hits(slow))
+		}
+	})
+}
