@@ -1,6 +1,7 @@
 package amqpserver_test
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
@@ -100,4 +101,37 @@ func TestARoutingKeyThatDoesNotFitClosesTheConnection(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestACloseOkMayComeBeforeTheCloseHasLeft: a client on the same machine can read the
+// close, and answer it, before the call that has written it returns.
+func TestACloseOkMayComeBeforeTheCloseHasLeft(t *testing.T) {
+	t.Parallel()
+	broker := engine.New(engine.Options{ConsumerTimeout: 20 * time.Millisecond})
+	defer broker.Close()
+	c := accept(t, amqpserver.Config{Broker: broker})
+	answered := make(chan struct{})
+	c.seen = func(frames []byte) {
+		if !bytes.Contains(frames, []byte("timed out")) {
+			return
+		}
+		go func() {
+			defer close(answered)
+			c.conn.Handle(frame(1, &wire.ChannelCloseOk{}))
+		}()
+		<-time.After(20 * time.Millisecond) // it has been looked at by then
+	}
+	c.login()
+	c.send(0, &wire.ConnectionTuneOk{ChannelMax: 2047, FrameMax: 131072}, &wire.ConnectionOpen{VirtualHost: "/"})
+	c.send(1, &wire.ChannelOpen{}, &wire.QueueDeclare{Queue: "q", Durable: true, Arguments: wire.Table{{Key: "x-queue-type", Value: "quorum"}}})
+	c.publish(1, &wire.BasicPublish{RoutingKey: "q"}, "x")
+	c.send(1, &wire.BasicGet{Queue: "q"})
+	select {
+	case <-answered:
+	case <-time.After(time.Minute):
+		t.Fatal("the channel was not closed")
+	}
+	c.words()
+	c.send(1, &wire.ChannelOpen{})
+	c.expect(1, &wire.ChannelOpenOk{})
 }

@@ -22,6 +22,8 @@ type client struct {
 	bytes []byte
 	calls int // of out
 	ended []error
+
+	seen func(frames []byte) // called by out, if it is set before anything is sent
 }
 
 // header is what a client of 0-9-1 opens with.
@@ -43,6 +45,9 @@ func accept(t *testing.T, cfg amqpserver.Config) *client {
 	}
 	c := &client{t: t, broker: cfg.Broker}
 	c.conn = amqpserver.NewConn(cfg, func(frames []byte) {
+		if c.seen != nil {
+			c.seen(frames)
+		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if len(c.ended) > 0 {

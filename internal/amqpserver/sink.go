@@ -71,9 +71,9 @@ func (ch *channel) close(m wire.Method) {
 	if ch.closed.Load() || w.stopped {
 		return
 	}
+	ch.closed.Store(true) // before it is sent: the client's close-ok may come at once
 	w.buf = wire.AppendMethod(w.buf, ch.number, m)
 	w.flush()
-	ch.closed.Store(true)
 }
 
 var _ engine.Sink = (*channel)(nil)

@@ -1,0 +1,171 @@
+package ledger_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/mqkit/mqkit/internal/ledger"
+)
+
+// run is one that was kept to every promise: a and b are sent, a is given out twice
+// because its session ended, b is sent twice because its verdict was lost, c is
+// returned, d is nacked, e was never sent, f is unknown.
+func run() (attempts []ledger.Attempt, verdicts []ledger.Verdict, receipts []ledger.Receipt, settlements []ledger.Settlement, events []ledger.Event) {
+	attempts = []ledger.Attempt{
+		{"a", 1, 1, 1}, {"b", 1, 1, 2}, {"b", 2, 2, 1}, {"c", 1, 2, 2}, {"d", 1, 2, 3}, {"f", 1, 2, 4},
+	}
+	for _, v := range []string{"a confirmed", "b confirmed", "c returned", "d nacked", "e not sent", "f unknown"} {
+		verdicts = append(verdicts, ledger.Verdict{ID: v[:1], Verdict: v[2:]})
+	}
+	receipts = []ledger.Receipt{
+		{ID: "a", Session: "s", Tag: 1},
+		{ID: "a", Session: "t", Tag: 1, Redelivered: true},
+		{ID: "b", Session: "t", Tag: 2},
+		{ID: "b", Session: "t", Tag: 3},
+	}
+	for _, r := range receipts[1:] {
+		settlements = append(settlements, ledger.Settlement{ID: r.ID, Session: r.Session, Tag: r.Tag, Done: "ack"})
+	}
+	settlements = append(settlements, ledger.Settlement{ID: "a", Session: "s", Tag: 1, Done: "stale"})
+	publisher := func(kind ledger.Kind, channel uint16, tag uint64, id string) ledger.Event {
+		return ledger.Event{Kind: kind, Conn: 1, Channel: channel, Tag: tag, ID: id}
+	}
+	consumer := func(kind ledger.Kind, session string, tag uint64, id string, redelivered bool) ledger.Event {
+		return ledger.Event{Kind: kind, Conn: 2, Channel: 1, Queue: "q", Session: session, Tag: tag, ID: id, Redelivered: redelivered, Reason: "closed"}
+	}
+	stored := func(id string) ledger.Event { return ledger.Event{Kind: ledger.Stored, Queue: "q", ID: id} }
+	events = []ledger.Event{
+		publisher(ledger.Published, 1, 1, "a"), stored("a"), publisher(ledger.SaidAck, 1, 1, ""),
+		consumer(ledger.Delivered, "s", 1, "a", false), consumer(ledger.Requeued, "s", 1, "a", false),
+		publisher(ledger.Published, 1, 2, "b"), stored("b"), // its confirm is lost
+		publisher(ledger.Published, 2, 1, "b"), stored("b"), publisher(ledger.Published, 2, 2, "c"), publisher(ledger.SaidReturn, 2, 0, "c"),
+		{Kind: ledger.SaidAck, Conn: 1, Channel: 2, Tag: 2, Multiple: true},
+		publisher(ledger.Published, 2, 3, "d"), publisher(ledger.SaidNack, 2, 3, ""),
+		consumer(ledger.Delivered, "t", 1, "a", true), consumer(ledger.Delivered, "t", 2, "b", false), consumer(ledger.Delivered, "t", 3, "b", false),
+		consumer(ledger.Acked, "t", 1, "a", true), consumer(ledger.Acked, "t", 2, "b", false), consumer(ledger.Acked, "t", 3, "b", false),
+	}
+	return attempts, verdicts, receipts, settlements, events
+}
+
+func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
+	t.Parallel()
+	type books struct {
+		attempts    []ledger.Attempt
+		verdicts    []ledger.Verdict
+		receipts    []ledger.Receipt
+		settlements []ledger.Settlement
+		events      []ledger.Event
+		left        []string
+	}
+	without := func(kind ledger.Kind, n int) func(*books) {
+		return func(b *books) {
+			i := 0
+			b.events = slices.DeleteFunc(b.events, func(e ledger.Event) bool {
+				if e.Kind == kind {
+					i++
+				}
+				return e.Kind == kind && i == n
+			})
+		}
+	}
+	verdict := func(id, v string) func(*books) {
+		return func(b *books) {
+			for i := range b.verdicts {
+				if b.verdicts[i].ID == id {
+					b.verdicts[i].Verdict = v
+				}
+			}
+		}
+	}
+	blind := func(change func(*books)) func(*books) { return func(b *books) { b.events = nil; change(b) } }
+	noReceipt := func(b *books) { b.receipts = b.receipts[2:] }
+	for _, x := range []struct {
+		name     string
+		change   func(*books)
+		promises []int
+	}{
+		{"nothing", func(*books) {}, nil},
+		{"nothing, and no book of the broker", blind(func(*books) {}), nil},
+		{"confirmed and in no queue", func(b *books) {
+			b.events = slices.DeleteFunc(b.events, func(e ledger.Event) bool { return e.Kind == ledger.Stored && e.ID == "a" })
+		}, []int{1, 6, 7}},
+		{"confirmed and never seen", blind(noReceipt), []int{1, 1}},
+		{"confirmed, and nobody was done with it", blind(func(b *books) { b.settlements[0].Done = "stale" }), []int{1}},
+		{"acked, and still there", func(b *books) { b.left = []string{"a"} }, []int{1}},
+		{"not acked, and gone", without(ledger.Acked, 3), []int{1}},
+		{"seen and not published", func(b *books) { b.receipts = append(b.receipts, ledger.Receipt{ID: "x", Session: "t", Tag: 9}) }, []int{2}},
+		{"in a queue and not published", blind(func(b *books) { b.left = []string{"x"} }), []int{2}},
+		{"confirmed without the broker's word", without(ledger.SaidAck, 1), []int{3}},
+		{"confirmed by another session's number", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.SaidAck && !b.events[i].Multiple {
+					b.events[i].Channel = 2
+				}
+			}
+		}, []int{3}},
+		{"nacked without the broker's word", verdict("f", "nacked"), []int{3}},
+		{"returned without the broker's word", verdict("b", "returned"), []int{3}},
+		{"no verdict", func(b *books) { b.verdicts = b.verdicts[1:] }, []int{3}},
+		{"two verdicts", func(b *books) { b.verdicts = append(b.verdicts, b.verdicts[0]) }, []int{3}},
+		{"acked before its handler had finished", func(b *books) { b.settlements = b.settlements[1:] }, []int{1, 4}},
+		{"rejected by its handler, and acked", func(b *books) { b.settlements[0].Done = "reject" }, []int{4}},
+		{"settled twice", func(b *books) { b.settlements = append(b.settlements, b.settlements[1]) }, []int{4}},
+		{"not sent, and the broker got it", verdict("d", "not sent"), []int{5}},
+		{"unknown, and handed to no connection", verdict("e", "unknown"), []int{5}},
+		{"stored more often than sent", func(b *books) {
+			b.events = append(b.events, ledger.Event{Kind: ledger.Stored, Queue: "q", ID: "a"})
+			b.left = []string{"a"}
+		}, []int{6}},
+		{"given out twice", func(b *books) {
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Session: "t", Tag: 4, Redelivered: true})
+		}, []int{6}},
+		{"given out twice, and no book of the broker", blind(func(b *books) {
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "b", Session: "t", Tag: 4})
+		}), []int{6}},
+		{"given out again in the same session", blind(func(b *books) {
+			b.receipts[1].Session, b.settlements[0].Session = "s", "s"
+			b.receipts[1].Tag, b.settlements[0].Tag = 2, 2
+		}), []int{6}},
+		{"released by nobody", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.Requeued {
+					b.events[i].Reason = "rejected"
+				}
+			}
+		}, []int{6}},
+		{"returned and confirmed", verdict("c", "confirmed"), []int{1, 1, 7}},
+		{"sent again behind something newer", func(b *books) {
+			b.attempts[2], b.attempts[3] = ledger.Attempt{"c", 1, 2, 1}, ledger.Attempt{"b", 2, 2, 2}
+		}, []int{3, 3, 5, 8}}, // the broker's book tells of another order
+		{"sent again in the same session", func(b *books) { b.attempts[2].Session, b.attempts[2].Number = 1, 3 }, []int{3, 3, 5, 8, 8}},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			var b books
+			b.attempts, b.verdicts, b.receipts, b.settlements, b.events = run()
+			x.change(&b)
+			all := &ledger.Books{Events: b.events, Left: b.left}
+			for _, a := range b.attempts {
+				all.Attempted(a)
+			}
+			for _, v := range b.verdicts {
+				all.Told(v)
+			}
+			for _, r := range b.receipts {
+				all.Received(r)
+			}
+			for _, s := range b.settlements {
+				all.Settled(s)
+			}
+			report := ledger.Check(all)
+			var got []int
+			for _, f := range report.Findings {
+				got = append(got, f.Promise)
+			}
+			if fmt.Sprint(got) != fmt.Sprint(x.promises) {
+				t.Errorf("found %v, want %v:\n%v", got, x.promises, report.Findings)
+			}
+		})
+	}
+}
