@@ -35,7 +35,8 @@
 // which a late ack from before a reconnect settles another, unhandled message,
 // and a publish can slip out before confirms are on again.
 //
-// No password is ever part of an error, a log line or a state change.
+// No password is ever part of an error, a log line or a state change, nor of a
+// Config, a Pool, a Channel or a Status that is printed.
 //
 // # What it does not
 //
