@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -63,6 +64,35 @@ func TestAMessageThatCostsTheConnectionIsRefused(t *testing.T) {
 	if slices.Contains(stored, "poison") {
 		t.Error("it is stored")
 	}
+}
+
+// TestSuspectsOfTwoProducersAreTriedOneAfterTheOther: what is found out about one, which
+// takes its time, must not be mixed up with the end that the other brings about.
+func TestSuspectsOfTwoProducersAreTriedOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{})
+	other, err := producer.New(f.pool, producer.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unconfirmed := f.broker.Inject(mqtest.Fault{
+		Point: mqtest.Applied, Method: "basic.publish", If: func(e *mqtest.Event) bool { return string(e.Body) == "innocent" }, Do: mqtest.Drop(),
+	})
+	f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.qos", Do: mqtest.Delay(30 * time.Millisecond)})
+	hanging := hangsUp("poison")
+	hanging.Count = 3 // once in company, and then alone for as long as it takes to be sure
+	poison := f.broker.Inject(hanging)
+	innocent, err := other.PublishAsync(t.Context(), producer.Text("innocent").ToQueue("q"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.arrive("innocent")
+	f.verdict(f.publish("poison")[0], producer.Refused)
+	f.struck(poison)
+	f.pending(innocent)
+	unconfirmed.Remove()
+	f.broker.DropConnections()
+	f.verdict(innocent, producer.Confirmed)
 }
 
 // TestAConnectionThatIsClosedForSomethingElseCostsNoMessage: what was in flight alone may not

@@ -868,6 +868,26 @@ func TestFlushWaitsForWhatCameBeforeIt(t *testing.T) {
 	}
 }
 
+// TestFlushCountsWhatIsLeftWhenItsContextEnds: one got its verdict meanwhile, behind another
+// that has none.
+func TestFlushCountsWhatIsLeftWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	cs := f.publish("1", "2", "3")
+	m := f.arrive("1", "2", "3")[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	flushed := make(chan error, 1)
+	go func() { flushed <- f.Flush(ctx) }()
+	turn() // it has begun, if it is to see anything
+	f.say(m, ack(3, false))
+	f.verdict(cs[2], producer.Confirmed)
+	cancel()
+	if err := ending(t, "Flush", flushed); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "2 messages") {
+		t.Error(err)
+	}
+}
+
 func TestConfirmationWaitDecidesNothing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, producer.Config{}, silent())
