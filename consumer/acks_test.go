@@ -120,7 +120,7 @@ func TestACutGivesOutAgainOnlyWhatIsUnfinishedOrYoung(t *testing.T) {
 				}, func(_ context.Context, d *consumer.Delivery) error {
 					b.begin(d)
 					defer b.finish(d)
-					if d.Tag == 3 {
+					if d.Tag == 60 { // before it there is a prefix
 						<-stuck
 						return nil
 					}
