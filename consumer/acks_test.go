@@ -147,7 +147,7 @@ func TestACutGivesOutAgainOnlyWhatIsUnfinishedOrYoung(t *testing.T) {
 					t.Errorf("%d handlers are stuck, want one of each session", s.Handling)
 				}
 				close(stuck)
-				f.until("all are settled", func() bool { return f.queue.Len() == 0 })
+				f.until("all are settled", func() bool { return f.queue.Len() == 0 && f.Status().Handling == 0 })
 				if s := f.Stats(); s.Sessions != cuts+1 || s.Rejected == 0 {
 					t.Errorf("%+v, want %d sessions and some rejected", s, cuts+1)
 				}
