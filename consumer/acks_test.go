@@ -226,3 +226,35 @@ func TestASecondVerdictIsRefusedHereAndTheChannelLives(t *testing.T) {
 		}
 	})
 }
+
+// TestSettlementsWaitForRoom: a broker that reads nothing is not written to without end;
+// what it does not take waits here, and can still be covered by fewer acks.
+func TestSettlementsWaitForRoom(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const n = 40_000 // more than twice what the connection and its buffers take
+		end := make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{Prefetch: consumer.Unlimited, Workers: 2, DrainTimeout: time.Second}, func(ctx context.Context, d *consumer.Delivery) error {
+			if d.Tag == 1 { // holds up the prefix, so that each ack is for one
+				select {
+				case <-end:
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		})
+		f.conn(f.subscription.Conn).Do(mqtest.StopReading())
+		f.enqueue(numbered(1, n)...)
+		time.Sleep(10 * time.Second) // in the bubble
+		s := f.Status()
+		if s.Waiting != 0 || s.Handling != 1 {
+			t.Fatalf("%+v: are all but the first handled?", s)
+		}
+		if s.Acked == 0 || s.Acked > n/2 {
+			t.Errorf("%d of %d acks were written to nobody", s.Acked, n)
+		}
+		close(end)
+		f.cut(f.subscription)
+		f.renewed()
+		f.until("all are acked", func() bool { return f.queue.Len() == 0 })
+	})
+}
