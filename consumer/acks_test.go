@@ -120,7 +120,7 @@ func TestACutGivesOutAgainOnlyWhatIsUnfinishedOrYoung(t *testing.T) {
 				}, func(_ context.Context, d *consumer.Delivery) error {
 					b.begin(d)
 					defer b.finish(d)
-					if d.Tag == 3 {
+					if d.Tag == 60 { // before it there is a prefix
 						<-stuck
 						return nil
 					}
@@ -147,7 +147,7 @@ func TestACutGivesOutAgainOnlyWhatIsUnfinishedOrYoung(t *testing.T) {
 					t.Errorf("%d handlers are stuck, want one of each session", s.Handling)
 				}
 				close(stuck)
-				f.until("all are settled", func() bool { return f.queue.Len() == 0 })
+				f.until("all are settled", func() bool { return f.queue.Len() == 0 && f.Status().Handling == 0 })
 				if s := f.Stats(); s.Sessions != cuts+1 || s.Rejected == 0 {
 					t.Errorf("%+v, want %d sessions and some rejected", s, cuts+1)
 				}
@@ -224,5 +224,37 @@ func TestASecondVerdictIsRefusedHereAndTheChannelLives(t *testing.T) {
 		if n := closes.Hits(); n != 0 {
 			t.Errorf("the broker closed %d channels", n)
 		}
+	})
+}
+
+// TestSettlementsWaitForRoom: a broker that reads nothing is not written to without end;
+// what it does not take waits here, and can still be covered by fewer acks.
+func TestSettlementsWaitForRoom(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const n = 20_000 // more than the connection and its buffers take
+		end := make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{Prefetch: consumer.Unlimited, Workers: 2, DrainTimeout: time.Second}, func(ctx context.Context, d *consumer.Delivery) error {
+			if d.Tag == 1 { // holds up the prefix, so that each ack is for one
+				select {
+				case <-end:
+				case <-ctx.Done():
+				}
+			}
+			return nil
+		})
+		f.conn(f.subscription.Conn).Do(mqtest.StopReading())
+		f.enqueue(numbered(1, n)...)
+		time.Sleep(10 * time.Second) // in the bubble
+		s := f.Status()
+		if s.Waiting != 0 || s.Handling != 1 {
+			t.Fatalf("%+v: are all but the first handled?", s)
+		}
+		if s.Acked == 0 || s.Acked > n-n/10 {
+			t.Errorf("%d of %d acks were written to nobody", s.Acked, n)
+		}
+		close(end)
+		f.cut(f.subscription)
+		f.renewed()
+		f.until("all are acked", func() bool { return f.queue.Len() == 0 })
 	})
 }

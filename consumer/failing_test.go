@@ -82,6 +82,9 @@ func TestASuccessEndsThePausesGrowth(t *testing.T) {
 		time.Sleep(2 * time.Second) // in the bubble: it failed five times, and is paused until 3.1 s
 		f.enqueue("good")
 		f.until("it is done", func() bool { return f.queue.Len() == 0 })
+		if s := f.Status(); s.Paused != 0 {
+			t.Errorf("%+v: something is paused still", s)
+		}
 		want := []time.Duration{0, 100, 300, 700, 1500, 3100, 3200}
 		for i := range want {
 			want[i] *= time.Millisecond

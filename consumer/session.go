@@ -240,7 +240,7 @@ func (s *session) wakeSettler() {
 func (s *session) dueLocked() bool {
 	idle := s.handling == 0 && len(s.queued) == 0
 	full := s.run.cfg.Prefetch > 0 && 2*s.ledger.pending() >= s.run.cfg.Prefetch
-	return idle || full || s.draining || s.ending
+	return idle || full || s.draining
 }
 
 // holdsLocked reports whether verdicts wait for the answer to the subscription's
