@@ -122,13 +122,14 @@ func (w *writing) fails(t *testing.T, limit int) {
 	}
 	cfg := w.config()
 	cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: "q"}}}
-	pool := open(t, cfg.Through(func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+	cfg.Dial = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 		if l.Conn != nil { // there is no second connection
 			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 		}
 		l.Conn, err = w.dial(ctx, network, address)
 		return l, err
-	}))
+	}
+	pool := open(t, cfg)
 	defer pool.CloseNow()
 	w.broker.Queue("q").Purge()
 	p, err := producer.New(pool, w.cfg)
