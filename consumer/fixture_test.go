@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"reflect"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -87,14 +85,6 @@ func newMemoryFixture(t *testing.T, cfg consumer.Config, h consumer.Handler, cha
 	return fixtureOn(t, true, cfg, h, changes)
 }
 
-// reach has a pool dial a broker in memory. The field is unexported, because no
-// service has a use for it.
-func reach(cfg *reconnect.Config, b *mqtest.Broker) {
-	dial := reflect.ValueOf(cfg).Elem().FieldByName("dial")
-	dial = reflect.NewAt(dial.Type(), dial.Addr().UnsafePointer()).Elem() // may be set
-	dial.Set(reflect.ValueOf(func(_ context.Context, network, address string) (net.Conn, error) { return b.Dial(network, address) }))
-}
-
 func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handler, changes []setup) *fixture {
 	t.Helper()
 	broker := mqtest.Config{Strict: true}
@@ -120,7 +110,7 @@ func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handle
 	})
 	pool.URLs = []string{f.broker.URL()}
 	if memory {
-		reach(&pool, f.broker)
+		pool.Dial = f.broker.DialContext
 	}
 	var err error
 	if f.pool, err = reconnect.Open(t.Context(), pool); err != nil {
