@@ -109,11 +109,37 @@ type round struct {
 
 	confirmed atomic.Int64
 	handled   atomic.Int64
+
+	mu   sync.Mutex      // guards what follows
+	open map[string]bool // confirmed (true) and not acked, or acked (false) and not confirmed
+}
+
+// meets notes that a message was confirmed, or that its handler is done with it.
+func (r *round) meets(id string, confirmed bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if other, ok := r.open[id]; ok && other != confirmed {
+		delete(r.open, id)
+	} else {
+		r.open[id] = confirmed
+	}
+}
+
+// missing counts what was confirmed and not acked yet.
+func (r *round) missing() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, confirmed := range r.open {
+		if confirmed {
+			n++
+		}
+	}
+	return n
 }
 
 func (c *chaos) round(faults int) {
 	t := c.t
-	r := &round{chaos: c, books: &ledger.Books{}, queue: uniqueName(t)}
+	r := &round{chaos: c, books: &ledger.Books{}, queue: uniqueName(t), open: map[string]bool{}}
 	cfg := quorum(r.queue, c.proxy.URL())
 	cfg.Heartbeat = 2 * time.Second // a half-open connection is noticed in four
 	pool, states := open(t, cfg)
@@ -127,6 +153,7 @@ func (c *chaos) round(faults int) {
 			r.books.Told(ledger.Verdict{ID: o.MessageID, Verdict: o.Verdict.String()})
 			if o.Verdict == producer.Confirmed {
 				r.confirmed.Add(1)
+				r.meets(o.MessageID, true)
 			}
 		},
 	})
@@ -139,6 +166,9 @@ func (c *chaos) round(faults int) {
 		},
 		OnSettlement: func(s consumer.Settlement) {
 			r.books.Settled(ledger.Settlement{ID: s.MessageID, Session: s.ConsumerTag, Tag: s.Tag, Done: s.Verdict})
+			if s.Verdict == "ack" {
+				r.meets(s.MessageID, false)
+			}
 		},
 	}, func(context.Context, *consumer.Delivery) error {
 		r.handled.Add(1)
