@@ -63,6 +63,7 @@ func failFastWhileDown(s *stand) {
 	sent := s.publish("sent")[0]
 	s.struck(lost)
 	s.goDown()
+	s.await(reconnect.Waiting, 5) // it is queued again by now, and the connection is still down
 	_, err := s.PublishAsync(context.Background(), s.text("down"))
 	s.notSent(err, producer.ErrNotSent)
 	if !strings.Contains(err.Error(), "the publishing connection is ") {
