@@ -372,6 +372,7 @@ func TestACallThatIsNeverAnsweredCostsItsConnectionAndNoMore(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	load := tr.publish(ctx, p, 2)
+	tr.awaitConfirmed(t, 20) // the publishing connection has declared what it declares
 
 	lost := proxy.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Count: 1, Do: mqtest.Drop()})
 	long, cancel := context.WithTimeout(t.Context(), patience)
