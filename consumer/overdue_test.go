@@ -63,6 +63,10 @@ func timedOut(t *testing.T, rules mqtest.Rules, timeout, unit time.Duration) *ov
 	o.enqueue("young")
 	time.Sleep(10 * unit) // in the bubble
 	o.until("all is settled", func() bool { return o.queue.Len() == 0 })
+	o.stop()
+	if err := o.wait(); err != nil {
+		t.Error(err)
+	}
 	return o
 }
 

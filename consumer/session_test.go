@@ -203,6 +203,7 @@ func TestUndecodableIsRejectedOnlyIntoADeadLetterExchange(t *testing.T) {
 		t.Run(c.known, func(t *testing.T) {
 			t.Parallel()
 			h := consumer.JSON(func(context.Context, int, *consumer.Delivery) error { return nil })
+			c.cfg.DrainTimeout = patience // on a busy machine the answer to a cancel can take longer than the fixture's
 			f := newFixture(t, c.cfg, h, c.topology)
 			if c.cfg.Declare != nil {
 				f.queue = f.broker.Queue(c.cfg.Declare.Name)
