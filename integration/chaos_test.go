@@ -291,8 +291,10 @@ func (r *round) choose() (name string, do func() (end func())) {
 	pause := func(most time.Duration) { <-time.After(time.Duration(r.r.Int64N(int64(most)))) }
 	once := func(name string, do mqtest.Action) (string, func() func()) {
 		at := []mqtest.Fault{ // what there is plenty of
-			{Point: mqtest.Received, Method: "basic.publish"}, {Point: mqtest.Applied, Method: "basic.publish"},
-			{Point: mqtest.Received, Method: "basic.ack"}, {Point: mqtest.Sending, Method: "basic.ack"},
+			{Point: mqtest.Received, Method: "basic.publish"},
+			{Point: mqtest.Applied, Method: "basic.publish"},
+			{Point: mqtest.Received, Method: "basic.ack"},
+			{Point: mqtest.Sending, Method: "basic.ack"},
 			{Point: mqtest.Sending, Method: "basic.deliver"},
 		}
 		f := at[r.r.IntN(len(at))]
