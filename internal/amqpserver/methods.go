@@ -89,8 +89,11 @@ func (ch *channel) applyQueue(m wire.Method) *engine.Exception {
 		ok, e := ch.engine.QueuePurge(m)
 		return ch.reply(e, m.NoWait || ok == nil, ok)
 	case *wire.QueueDelete:
-		ok, e := ch.engine.QueueDelete(m)
-		return ch.reply(e, m.NoWait || ok == nil, ok)
+		return ch.engine.QueueDelete(m, func(ok *wire.QueueDeleteOk) {
+			if !m.NoWait {
+				ch.send(ok)
+			}
+		})
 	}
 	return unimplemented()
 }

@@ -3,7 +3,6 @@ package engine
 import (
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/mqkit/mqkit/internal/wire"
 )
@@ -91,8 +90,9 @@ type Channel struct {
 	sink   Sink
 	closed bool
 
-	deleting  bool   // a queue, by its own wish
-	lastQueue string // what an empty queue name means
+	deleting  bool     // a queue, by its own wish
+	ended     []string // by that: consumers that are told when the delete is answered
+	lastQueue string   // what an empty queue name means
 
 	consumers   map[string]*consumer
 	nextTag     uint64 // the delivery tag given last
@@ -218,18 +218,12 @@ func (ch *Channel) expandKey(queueName, key string) (string, string, *Exception)
 }
 
 // cancelled tells the client that a consumer has ended. Where the channel has
-// itself deleted the queue it is told a moment later: delete-ok comes first.
+// itself deleted the queue delete-ok comes first.
 func (ch *Channel) cancelled(tag string) {
 	switch {
 	case ch.closed || ch.conn.info.NoCancelNotify:
 	case ch.deleting:
-		time.AfterFunc(0, func() {
-			ch.broker.enter()
-			defer ch.broker.leave()
-			if !ch.closed {
-				ch.sink.Cancel(tag)
-			}
-		})
+		ch.ended = append(ch.ended, tag)
 	default:
 		ch.sink.Cancel(tag)
 	}

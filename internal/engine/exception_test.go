@@ -67,8 +67,7 @@ func TestExceptions(t *testing.T) {
 			return c.Ack(&wire.BasicAck{DeliveryTag: 99, Multiple: true})
 		}},
 		{406, "PRECONDITION_FAILED - queue 'q' in vhost '/' in use", func(c *client) *engine.Exception {
-			_, e := c.QueueDelete(&wire.QueueDelete{Queue: "q", IfUnused: true})
-			return e
+			return c.QueueDelete(&wire.QueueDelete{Queue: "q", IfUnused: true}, nil)
 		}},
 	} {
 		b, c := start(t, engine.Options{DenyTransientQueues: strings.HasPrefix(tc.text, "INTERNAL"), MaxMessageSize: 8})

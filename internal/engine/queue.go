@@ -357,16 +357,17 @@ func (q *queue) purge() int {
 }
 
 // QueueDelete deletes a queue, and counts what was in it; that it is not there
-// is no error.
-func (ch *Channel) QueueDelete(m *wire.QueueDelete) (*wire.QueueDeleteOk, *Exception) {
-	ok := &wire.QueueDeleteOk{}
-	e := ch.do(func(vh *vhost) *Exception {
+// is no error. It calls answer under the lock, before it cancels consumers of the same
+// channel.
+func (ch *Channel) QueueDelete(m *wire.QueueDelete, answer func(*wire.QueueDeleteOk)) *Exception {
+	return ch.do(func(vh *vhost) *Exception {
 		name, e := ch.expandQueue(stripCRLF(m.Queue))
 		if e != nil {
 			return e
 		}
 		q := vh.queues[name]
 		if q == nil {
+			answer(&wire.QueueDeleteOk{})
 			return nil
 		}
 		if e := q.checkAccess(ch.conn); e != nil {
@@ -386,13 +387,17 @@ func (ch *Channel) QueueDelete(m *wire.QueueDelete) (*wire.QueueDeleteOk, *Excep
 		if q.kind == classic && m.IfUnused && len(q.consumers) > 0 {
 			return exceptionf(codePreconditionFailed, "%s in use", q)
 		}
-		ok.MessageCount = uint32(q.ready.n) // of a stream none
+		n := uint32(q.ready.n) // of a stream none
 		ch.deleting = true
 		q.delete("deleted")
 		ch.deleting = false
+		answer(&wire.QueueDeleteOk{MessageCount: n})
+		for _, tag := range ch.ended {
+			ch.sink.Cancel(tag)
+		}
+		ch.ended = nil
 		return nil
 	})
-	return ok, e
 }
 
 // delete removes a queue with its messages and bindings and ends its consumers.
