@@ -374,14 +374,19 @@ func TestACallThatIsNeverAnsweredCostsItsConnectionAndNoMore(t *testing.T) {
 	load := tr.publish(ctx, p, 2)
 	tr.awaitConfirmed(t, 20) // the publishing connection has declared what it declares
 
-	lost := proxy.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Count: 1, Do: mqtest.Drop()})
+	lost := proxy.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.qos", Count: 1, Do: mqtest.Drop()})
 	long, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
+	ch, err := pool.Acquire(long, reconnect.Consuming)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ch.Release()
 	began := time.Now()
-	err := pool.Declare(long, cfg.Topology)
+	err = ch.Call(long, "set prefetch", func(raw *amqp.Channel) error { return raw.Qos(1, 0, false) })
 	took := time.Since(began)
 	if !errors.Is(err, reconnect.ErrRPCTimeout) || took < limit || took > 2*limit || lost.Hits() != 1 {
-		t.Errorf("Declare: %v after %v, %d answers lost", err, took, lost.Hits())
+		t.Errorf("qos: %v after %v, %d answers lost", err, took, lost.Hits())
 	}
 	states.await(t, reconnect.Consuming, reconnect.Connected, 2)
 	if err := pool.Declare(long, cfg.Topology); err != nil {
