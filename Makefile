@@ -61,6 +61,10 @@ race: ## All tests under the race detector, COUNT times
 bench: ## The benchmarks; RUN picks some
 	$(GO) test -run '^$$' -bench '$(or $(RUN),.)' -benchmem ./...
 
+.PHONY: proof
+proof: ## A sample of pairs of cuts, and 200 random schedules, under the race detector
+	$(GO) test -race ./internal/proof -count=1 -v -run 'PairsOfCuts|RandomSchedules' -pairs $(or $(PAIRS),5000) -seeds $(or $(SEEDS),200) $(if $(SEED),-seed $(SEED)) -timeout 30m
+
 .PHONY: exhaustive
 exhaustive: ## The proof with every pair of cuts: some minutes
 	$(GO) test ./internal/proof -count=1 -v -run 'EveryCut|PairsOfCuts' -pairs -1 -timeout 6h
