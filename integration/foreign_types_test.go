@@ -130,6 +130,7 @@ func TestEveryPropertyAndHeaderTypeOfOursReachesPikaAndComesBack(t *testing.T) {
 	}
 	out := pika(t, brokerURL, typed+`
 method, properties, body = channel.basic_get(INPUT['queue'])
+properties.headers.pop('x-delivery-count', None)  # of the broker, before 4.0
 channel.basic_publish('', INPUT['queue'], body, mandatory=True, properties=properties)
 channel.basic_ack(method.delivery_tag)
 connection.close()

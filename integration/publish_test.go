@@ -18,17 +18,24 @@ import (
 // lateness is how long after a bystander that waits for ctx alone f returned; 0 if
 // it came first. On a busy machine the bystander is late as well.
 func lateness(ctx context.Context, f func()) time.Duration {
-	bystander := make(chan time.Time, 1)
-	go func() {
-		<-ctx.Done()
-		bystander <- time.Now()
-	}()
+	const n = 8 // of which one has as bad luck with its processor as f
+	bystanders := make(chan time.Time, n)
+	for range n {
+		go func() {
+			<-ctx.Done()
+			bystanders <- time.Now()
+		}()
+	}
 	f()
 	returned := time.Now()
 	if ctx.Err() == nil {
 		return 0
 	}
-	return max(0, returned.Sub(<-bystander))
+	late := returned.Sub(<-bystanders)
+	for range n - 1 {
+		late = min(late, returned.Sub(<-bystanders))
+	}
+	return max(0, late)
 }
 
 func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
