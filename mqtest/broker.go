@@ -35,7 +35,7 @@ func New(tb TB, cfg ...Config) *Broker {
 	return newBroker(tb, false, cfg)
 }
 
-// NewInMemory is New without a port: Dial is the only way in, and everything
+// NewInMemory is New without a port: Dial and DialContext are the only way in, and everything
 // happens by goroutines, channels and timers of the caller's, so that it works
 // inside a bubble of testing/synctest, where time takes no time.
 func NewInMemory(tb TB, cfg ...Config) *Broker {

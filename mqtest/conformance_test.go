@@ -2,7 +2,6 @@ package mqtest_test
 
 import (
 	"context"
-	"net"
 	"testing"
 
 	"github.com/mqkit/mqkit/internal/conformance"
@@ -40,7 +39,7 @@ func TestConformanceByTheOldRules(t *testing.T) {
 func inMemory(cfg mqtest.Config) func(*testing.T) (string, conformance.Dial) {
 	return func(t *testing.T) (string, conformance.Dial) {
 		b := mqtest.NewInMemory(t, cfg)
-		return b.URL(), func(_ context.Context, network, addr string) (net.Conn, error) { return b.Dial(network, addr) }
+		return b.URL(), b.DialContext
 	}
 }
 

@@ -72,10 +72,20 @@ func (s *Stage) Addr() string {
 }
 
 // Dial connects to it, whatever the address: it is what Config.Dial of amqp091-go
-// takes. In memory there is no other way. TLS is left to the caller.
-func (s *Stage) Dial(_, _ string) (net.Conn, error) {
+// takes. In memory there is no other way than this and DialContext. TLS is left to the
+// caller.
+func (s *Stage) Dial(network, addr string) (net.Conn, error) {
+	return s.DialContext(context.Background(), network, addr)
+}
+
+// DialContext is Dial with a context, as reconnect.Config.Dial and others take it.
+func (s *Stage) DialContext(ctx context.Context, _, _ string) (net.Conn, error) {
 	if !s.memory {
-		return net.Dial("tcp", s.Addr())
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", s.Addr())
+	}
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,18 +95,6 @@ func (s *Stage) Dial(_, _ string) (net.Conn, error) {
 	client, server := pipe()
 	s.serveLocked(server)
 	return client, nil
-}
-
-// DialContext is Dial with a context, as reconnect.Config.Dial and others take it.
-func (s *Stage) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	if s.memory {
-		return s.Dial(network, addr)
-	}
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", s.Addr())
 }
 
 // Inject puts a fault in place, for what arrives from now on. Where several
