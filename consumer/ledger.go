@@ -78,32 +78,41 @@ func (l *ledger) unwritten() int { return l.open + l.pending() }
 // answers 406 for a tag that it no longer holds, and then acks nothing; that the
 // prefix has rejected ones among it, written before, does no harm. What is acked
 // beyond an unfinished delivery is acked on its own, so that nothing finished
-// waits for what is not. With noMultiple each ack goes on its own.
+// waits for what is not. What the prefix ends with that is to be released goes last, as
+// one nack: many on their own may be lost when the channel closes, see paceCount. With
+// noMultiple each goes on its own.
 func (l *ledger) flush(ws []write, noMultiple bool) []write {
+	prefix, acked := 0, -1 // acked: the last of the prefix to be acked
+	for ; prefix < len(l.entries) && l.entries[prefix].verdict != undecided; prefix++ {
+		if e := l.entries[prefix]; e.verdict == ack && !e.written {
+			acked = prefix
+		}
+	}
+	var tail write // what the prefix ends with
+	if !noMultiple {
+		tail = l.releasedAmong(acked+1, prefix)
+	}
 	for _, w := range l.singles {
-		l.entries[w.tag-l.base].written = true
-		ws = append(ws, w)
+		if i := int(w.tag - l.base); tail.covers < 2 || w.verdict != release || i <= acked || i >= prefix {
+			l.entries[i].written = true
+			ws = append(ws, w)
+		}
 	}
 	l.singles = l.singles[:0]
 
-	prefix, last, count := 0, -1, 0
-	for prefix < len(l.entries) && l.entries[prefix].verdict != undecided {
-		if e := &l.entries[prefix]; !e.written {
+	count := 0
+	for i := range l.entries[:acked+1] {
+		if e := &l.entries[i]; !e.written {
 			if noMultiple {
-				ws = append(ws, write{tag: l.base + uint64(prefix), verdict: ack, covers: 1})
-				l.acks--
-			} else {
-				last = prefix
-				count++
+				ws = append(ws, write{tag: l.base + uint64(i), verdict: ack, covers: 1})
 			}
-			e.written = true
+			count++
 		}
-		prefix++
 	}
-	if count > 0 {
-		ws = append(ws, write{tag: l.base + uint64(last), verdict: ack, multiple: count > 1, covers: count})
-		l.acks -= count
+	if count > 0 && !noMultiple {
+		ws = append(ws, write{tag: l.base + uint64(acked), verdict: ack, multiple: count > 1, covers: count})
 	}
+	l.acks -= count
 	for i := prefix; l.acks > 0 && i < len(l.entries); i++ {
 		if e := &l.entries[i]; e.verdict == ack && !e.written {
 			ws = append(ws, write{tag: l.base + uint64(i), verdict: ack, covers: 1})
@@ -111,9 +120,25 @@ func (l *ledger) flush(ws []write, noMultiple bool) []write {
 			l.acks--
 		}
 	}
+	if tail.covers > 1 {
+		ws = append(ws, tail)
+	}
 	l.base += uint64(prefix)
 	l.entries = append(l.entries[:0], l.entries[prefix:]...)
 	return ws
+}
+
+// releasedAmong returns the write that releases what is to be released, and is not yet,
+// of entries[from:to], among which nothing is to be acked.
+func (l *ledger) releasedAmong(from, to int) write {
+	w := write{verdict: release, multiple: true}
+	for i := from; i < to; i++ {
+		if e := l.entries[i]; e.verdict == release && !e.written {
+			w.tag = l.base + uint64(i)
+			w.covers++
+		}
+	}
+	return w
 }
 
 // releaseRest appends to ws, after a flush, the release of everything that has no

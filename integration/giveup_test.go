@@ -139,7 +139,7 @@ func TestShortRunsCountNothing(t *testing.T) {
 	})
 	eventually(t, "every message is still there", patience, func() bool { seen, _ := highest(); return seen == n })
 	if _, most := highest(); most > 0 {
-		t.Errorf("a delivery count of up to %d after runs that only gave back", most)
+		t.Errorf("a delivery count of up to %d after runs that only gave back, by message: %v", most, attempts)
 	}
 }
 
