@@ -171,13 +171,12 @@ func (s *session) releaseWaiting(n int) {
 	s.noticeLocked()
 }
 
-// handled returns a channel that is closed when all that is to be handled is, or
-// the session is over.
+// handled returns a channel that is closed when all that is to be handled is.
 func (s *session) handled() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q := make(chan struct{})
-	if s.over || s.isQuietLocked() {
+	if s.isQuietLocked() {
 		close(q)
 		return q
 	}

@@ -118,3 +118,84 @@ func TestManyFailingMessagesComeNoFasterThanTheirPauses(t *testing.T) {
 		f.contains(want...)
 	})
 }
+
+// TestASettlementLaterEndsThePausesGrowthToo: its handler has not failed.
+func TestASettlementLaterEndsThePausesGrowthToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var at []time.Time
+		f := newMemoryFixture(t, consumer.Config{}, func(_ context.Context, d *consumer.Delivery) error {
+			if string(d.Body) == "later" {
+				return consumer.Later
+			}
+			at = append(at, time.Now())
+			return errors.New("bad")
+		})
+		f.enqueue("bad")
+		time.Sleep(2 * time.Second) // in the bubble: it failed five times, and is paused until 3.1 s
+		f.enqueue("later")
+		time.Sleep(1250 * time.Millisecond) // 3.25 s
+		if n := len(at); n != 7 {
+			t.Errorf("after %d attempts, at %v; want seven", n, at)
+		}
+	})
+}
+
+// TestAFailureWhileDrainingIsNotPaused: it goes back at once, with a verdict of its own,
+// and Run does not call it unfinished.
+func TestAFailureWhileDrainingIsNotPaused(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Hour}, g.handle)
+		f.enqueue("a")
+		a := g.next(t)
+		f.stop()
+		f.next("basic.cancel")
+		a.end <- errors.New("bad")
+		f.settlement("basic.nack(1 multiple=false requeue=true)")
+		if err := f.wait(); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		f.contains("a")
+	})
+}
+
+// TestWhatIsPausedEndsWithItsSession: there is nothing to give back any more.
+func TestWhatIsPausedEndsWithItsSession(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var told []string
+		f := newMemoryFixture(t, consumer.Config{OnSettlement: func(s consumer.Settlement) { told = append(told, s.Verdict) }}, func(_ context.Context, d *consumer.Delivery) error {
+			if d.Redelivered {
+				return nil
+			}
+			return errors.New("bad")
+		})
+		f.enqueue("a")
+		f.until("it is paused", func() bool { return f.Status().Paused == 1 })
+		f.cut(f.subscription)
+		time.Sleep(time.Second) // in the bubble: longer than the pause
+		if s := f.Stats(); s.Stale != 0 || s.Released != 0 || s.Acked != 1 {
+			t.Errorf("%+v", s)
+		}
+		if want := []string{"stale", "ack"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
+}
+
+// TestADecisionThatIsThrownIsNone: a panic is a failure, whatever its value.
+func TestADecisionThatIsThrownIsNone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, func(_ context.Context, d *consumer.Delivery) error {
+			if d.Redelivered {
+				return nil
+			}
+			panic(consumer.Reject(errors.New("bad")))
+		}, withDeadLetters())
+		f.enqueue("a")
+		f.settlement("basic.nack(1 multiple=false requeue=true)")
+		f.settlement("basic.ack(2 multiple=false requeue=false)")
+		if s := f.Stats(); s.Panics != 1 || s.Failures != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
+}

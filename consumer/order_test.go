@@ -211,3 +211,26 @@ func TestPrioritiesComeFirst(t *testing.T) {
 		})
 	}
 }
+
+// TestAPanicOfOrderByCostsNoMessage: it is handled, in the order of those without a key.
+func TestAPanicOfOrderByCostsNoMessage(t *testing.T) {
+	t.Parallel()
+	handled := make(chan string, 10)
+	f := newFixture(t, consumer.Config{Workers: 4, OrderBy: func(d *consumer.Delivery) string {
+		if string(d.Body) == "a" {
+			panic("no key")
+		}
+		return "key"
+	}}, func(_ context.Context, d *consumer.Delivery) error {
+		handled <- string(d.Body)
+		return nil
+	})
+	f.enqueue("a", "b")
+	got := []string{receive(t, handled), receive(t, handled)}
+	if slices.Sort(got); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("handled %q", got)
+	}
+	if s := f.log.String(); !strings.Contains(s, "OrderBy panicked") || !strings.Contains(s, "no key") {
+		t.Errorf("the log is %s", s)
+	}
+}

@@ -162,7 +162,6 @@ func (s *session) hold(wait time.Duration) bool {
 	select {
 	case <-timer.C:
 		return true
-	case <-s.handlers.Done():
 	case <-s.ch.Done():
 	case <-s.drains:
 	}
@@ -346,10 +345,6 @@ func (s *session) end(cause error) {
 		t.Stop()
 		s.run.tellSettledLocked(d, stale)
 		delete(s.paused, d)
-	}
-	if s.quiet != nil {
-		close(s.quiet)
-		s.quiet = nil
 	}
 	s.mu.Unlock()
 	s.run.goOnAt(progress, cause)

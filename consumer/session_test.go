@@ -341,26 +341,3 @@ func TestSecondRunIsRefusedWhileTheFirstGoesOn(t *testing.T) {
 		t.Errorf("after the first it may run again: %v", err)
 	}
 }
-
-func TestStatusSaysWhyItIsNotSubscribed(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	f := newFixture(t, consumer.Config{DrainTimeout: 50 * time.Millisecond}, g.handle)
-	f.enqueue("a")
-	g.next(t)
-	s := f.Status()
-	if !s.Subscribed || s.Cause != nil || s.Queue != "q" || s.Sessions != 1 || s.Handling != 1 {
-		t.Errorf("%+v", s)
-	}
-	if want := `subscribed to "q" since ` + s.Since.Format(time.RFC3339); s.String() != want {
-		t.Errorf("%s, want %s", s.String(), want)
-	}
-	lost := f.unanswered(f.subscription.Conn, "basic.consume")
-	f.cancel()
-	f.struck(lost)
-	if s := f.Status(); s.Subscribed || s.Cause == nil || !strings.Contains(s.Cause.Error(), "cancelled the subscription") {
-		t.Errorf("%+v", s)
-	} else if !strings.HasPrefix(s.String(), `not subscribed to "q" since `) || !strings.HasSuffix(s.String(), s.Cause.Error()) {
-		t.Errorf("%s", s.String())
-	}
-}

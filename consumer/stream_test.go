@@ -104,6 +104,22 @@ func TestAStreamGoesOnBehindWhatWasDone(t *testing.T) {
 	}
 }
 
+// TestAStreamGoesOnWithWhatWasNotDoneFirst: from an offset that moves, such as next, the
+// first delivery of all would be passed over if its session ends before it is done.
+func TestAStreamGoesOnWithWhatWasNotDoneFirst(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := newFixture(t, consumer.Config{Offset: consumer.OffsetNext}, g.handle, aStream())
+	f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+	f.enqueue("0", "1")
+	g.next(t)
+	f.cut(f.subscription)
+	args, _ := f.renewed().Field("arguments").(map[string]any)
+	if args["x-stream-offset"] != int64(0) {
+		t.Errorf("it went on at %v, want 0", args["x-stream-offset"])
+	}
+}
+
 // TestAStreamsFailedDeliveryIsHandledAgain: nothing can be given back, and what is
 // behind it waits.
 func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {

@@ -179,3 +179,27 @@ func TestWhatACancelledSessionGivesBackIsToldToObservers(t *testing.T) {
 		t.Errorf("told %v, want an ack and %d releases", got, n-1)
 	}
 }
+
+// TestObserversAreToldOnceOfADelivery however often it is settled after its end.
+func TestObserversAreToldOnceOfADelivery(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var told []string
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{OnSettlement: func(s consumer.Settlement) { told = append(told, s.Verdict) }}, g.handle)
+		f.enqueue("a")
+		first := g.next(t)
+		f.cut(f.subscription)
+		second := g.next(t)
+		for range 3 {
+			if err := first.Ack(); !errors.Is(err, consumer.ErrStale) {
+				t.Errorf("an ack after the end: %v", err)
+			}
+		}
+		second.end <- nil
+		f.until("it is acked", func() bool { return f.Status().Acked == 1 })
+		time.Sleep(time.Second) // in the bubble
+		if want := []string{"stale", "ack"}; !slices.Equal(told, want) {
+			t.Errorf("told %q, want %q", told, want)
+		}
+	})
+}

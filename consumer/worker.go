@@ -150,7 +150,7 @@ func (r *run) attempt(d *Delivery) (again bool) {
 		r.active.Add(-1)
 		if p := recover(); p != nil {
 			panicked, stack = true, debug.Stack()
-			err = fmt.Errorf("panic: %v", p)
+			err = fmt.Errorf("panic: %v", p) // not wrapped: a decision that is thrown is none
 		}
 		again = r.settle(d, err, panicked, stack)
 	}()
@@ -197,7 +197,7 @@ func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) (again
 	}
 	s.fail(d, err)
 	var chosen *decision
-	if !panicked && errors.As(err, &chosen) {
+	if errors.As(err, &chosen) {
 		if !r.stream {
 			r.cfg.Logger.Debug("delivery settled by its handler", "verdict", chosen.verdict.String(), "message", d.MessageID, "reason", err)
 			s.finish(d, chosen.verdict)
