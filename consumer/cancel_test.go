@@ -196,6 +196,31 @@ func TestADrainGivesBackWhatStillRunsOnAnOldChannel(t *testing.T) {
 	f.contains("a")
 }
 
+// TestRunWaitsForItsOldChannels: what was written there last is known to the broker only
+// when it has answered the close.
+func TestRunWaitsForItsOldChannels(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{}, g.handle)
+		f.enqueue("a")
+		g.next(t)
+		old := f.subscription
+		f.cancel()
+		f.until("it is subscribed again", func() bool { return f.Status().Sessions == 2 && f.Status().Subscribed })
+		const late = 3 * time.Second
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Conn: old.Conn, Channel: old.Channel, Method: "channel.close-ok", Count: 1, Do: mqtest.Delay(late)})
+		began := time.Now()
+		f.stop()
+		var left *consumer.DrainError
+		if err := f.wait(); !errors.As(err, &left) {
+			t.Errorf("Run returned %v", err)
+		}
+		if took := time.Since(began); took < late || slow.Hits() != 1 {
+			t.Errorf("it returned after %v, %d were late", took, slow.Hits())
+		}
+	})
+}
+
 // TestAConsumeThatTakesAMinuteCostsNoConnection: for a classic queue whose node was killed
 // the broker takes 68 s to say that it is not there.
 func TestAConsumeThatTakesAMinuteCostsNoConnection(t *testing.T) {

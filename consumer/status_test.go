@@ -114,3 +114,18 @@ func TestStatusSaysWhatKeepsTheConnectionAway(t *testing.T) {
 		}
 	})
 }
+
+// TestStatusSaysSinceWhenThereIsNoQueue: not since the last time that it was looked for.
+func TestStatusSaysSinceWhenThereIsNoQueue(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		lost := time.Now()
+		missing := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Count: 5, Do: mqtest.Delay(time.Second).Then(mqtest.CloseChannel(404, "NOT_FOUND"))})
+		f.cancel()
+		f.until("it was looked for four times", func() bool { return missing.Hits() == 4 })
+		f.isNotSubscribed("NOT_FOUND")
+		if s := f.Status(); s.Since.After(lost.Add(time.Second)) || time.Since(lost) < 3*time.Second {
+			t.Errorf("not subscribed since %v, cancelled %v, now %v", s.Since, lost, time.Now())
+		}
+	})
+}
