@@ -56,6 +56,7 @@ type run struct {
 	lingers sync.WaitGroup
 	ended   chan struct{}
 	result  error // of Run, once ended is closed
+	unclean error // of the drain
 
 	deadLetters bool
 	stream      bool
@@ -88,8 +89,9 @@ type run struct {
 //
 // When ctx ends, or the pool is closed, Run drains: deliveries that no handler
 // has begun go back to the queue, running handlers have Config.DrainTimeout to
-// finish, their verdicts are written. Then it returns nil, or a *DrainError if
-// some did not finish.
+// finish, their verdicts are written. Then it returns nil; or a *DrainError if
+// some did not finish; or another error if the broker has not said, within 5 s, that it
+// has all verdicts: then some of these messages may come again.
 func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	if h == nil {
 		return errors.New("consumer: Run needs a handler")
@@ -123,8 +125,8 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 		select {
 		case <-r.ended:
 			var left *DrainError
-			if errors.As(r.result, &left) {
-				return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, left)
+			if errors.As(r.result, &left) || r.unclean != nil {
+				return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, r.result)
 			}
 			return nil
 		case <-closing.Done():
@@ -151,7 +153,7 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	r.closeLanes()
 	var left *DrainError
 	wait := r.drainTimeout()
-	if errors.As(err, &left) {
+	if errors.As(r.unclean, &left) {
 		wait = workerGrace // they had their time
 	}
 	running := r.stopWorkers(wait)
@@ -166,6 +168,8 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 		return left
 	case !asked:
 		return err // the broker's or the pool's word, not ctx's
+	case r.unclean != nil:
+		return r.unclean
 	case n > 0 || running > 0:
 		return &DrainError{Released: n, Running: running}
 	default:
@@ -255,6 +259,7 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 	err := s.drain(in)
 	<-s.settlerDone
 	if err != nil {
+		r.unclean = err
 		return backoff.Permanent(err)
 	}
 	return context.Cause(r.ctx)
@@ -268,6 +273,9 @@ func (r *run) leave(s *session, cause error) error {
 	s.mu.Unlock()
 	s.setDraining()
 	s.setCancelled()
+	if errors.Is(cause, errRestored) {
+		s.unproven.Store(0) // the answer to the cancel will prove it, as in a drain
+	}
 	s.ch.Keep()
 	r.lingers.Go(s.linger)
 	return cause

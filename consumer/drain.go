@@ -13,19 +13,19 @@ const (
 	// closeTimeout bounds the wait for close-ok at the end of a drain.
 	closeTimeout = 5 * time.Second
 
-	// A quorum queue's side of a channel takes 32 settlements at a time
-	// (quorum_commands_soft_limit), keeps further ones back until some are
-	// written to its log, and forgets what it keeps back when the channel closes,
-	// close-ok or not: acks and releases written just before are then lost, and
-	// the deliveries counted as failed (rabbitmq-server issue 10327, seen on
-	// 4.3.6). So a drain gives back single deliveries only as many at a time, with
-	// a pause for the log; all that is left at the end goes as one settlement. The
-	// pause is a multiple of what the broker took for basic.cancel, which a quorum queue
-	// writes to its log as well: so it fits a slow disk or a busy machine.
-	paceCount   = 16
-	pace        = 50 * time.Millisecond // at least
-	paceLongest = 2 * time.Second
-	paceFactor  = 4
+	// mostUnproven is how many settlements may be on their way to a quorum queue's log when
+	// a channel is closed. Its side of the channel takes 32 (quorum_commands_soft_limit),
+	// keeps further ones back until some of these are in the log, and forgets what it keeps
+	// back when the channel closes, close-ok or not: acks and releases written just before are
+	// then lost, and the deliveries counted as failed (rabbitmq-server issue 10327, seen on
+	// 3.10 to 4.3). After more than that a drain waits for proof, see session.prove.
+	mostUnproven = 32
+
+	// leastPriority is that of a subscription that wants no message.
+	leastPriority = -1000
+
+	// laterTick is how often it is looked whether nothing but Later is waited for.
+	laterTick = 50 * time.Millisecond
 )
 
 // DrainError is returned by Run when handlers had not finished at the end of
@@ -55,6 +55,7 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	defer stop()
 
 	s.setDraining()
+	s.unproven.Store(0) // the answer to the cancel proves what was written before it
 	if err := s.cancelSubscription(ctx); err == nil {
 		// The driver closes in after the last delivery that came before cancel-ok.
 		for raw := range in {
@@ -68,14 +69,12 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 		return nil // the broker gives all of it out again
 	}
 	left := s.finishSettling()
-	closing, cancelClose := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancelClose()
-	err := s.ch.Close(closing)
+	err := s.close(ctx)
 	s.end(errDrained)
 	if left > 0 {
 		return &DrainError{Released: left}
 	}
-	if err != nil && s.ch.Err() == nil {
+	if err != nil {
 		return fmt.Errorf("drain: %w", err)
 	}
 	return nil
@@ -93,23 +92,68 @@ func (s *session) linger() {
 	s.giveBack(ctx, r.drainTimeout())
 	if s.ch.Err() == nil {
 		r.left(s.finishSettling())
-		closing, cancelClose := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancelClose()
-		_ = s.ch.Close(closing)
+		if err := s.close(ctx); err != nil {
+			r.cfg.Logger.Warn("the channel of an ended subscription", "queue", s.queue, "error", err)
+		}
 	}
 	s.end(errCancelled)
 	<-s.settlerDone
 }
 
-// cancelSubscription ends the subscription, and takes the pause between settlements
-// from how long that took.
+// cancelSubscription ends the subscription. For one that it has not cancelled itself, a
+// quorum queue answers when all that was settled before is in its log.
 func (s *session) cancelSubscription(ctx context.Context) error {
-	began := time.Now()
-	err := s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.pace = min(max(paceFactor*time.Since(began), pace), paceLongest)
-	return err
+	return s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
+}
+
+// close ends the channel of a session that is settled. Its time is that of closing, not
+// what is left of the drain's. If the channel is lost there is no error: the broker gives
+// out again what it does not have.
+func (s *session) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	var unproven error
+	if s.unproven.Load() > mostUnproven && !s.run.stream {
+		unproven = s.prove(ctx)
+	}
+	if s.ch.Err() != nil {
+		return nil
+	}
+	if err := s.ch.Close(ctx); unproven == nil && s.ch.Err() == nil {
+		return err
+	}
+	return unproven
+}
+
+// prove waits until a quorum queue has written to its log what was settled on the channel.
+// For that it subscribes once more, and ends that: both answers come from behind the log.
+// What is delivered meanwhile, one message at most, goes back.
+func (s *session) prove(ctx context.Context) error {
+	return s.ch.CallSlow(ctx, "wait for the settlements to be written", func(raw *amqp.Channel) error {
+		if err := raw.Qos(1, 0, false); err != nil {
+			return err
+		}
+		tag := s.tag + "-end"
+		in, err := raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{"x-priority": int64(leastPriority)})
+		if err != nil {
+			return err
+		}
+		if err := raw.Cancel(tag, false); err != nil {
+			return err
+		}
+		for back := range in { // until cancel-ok, or the end of the channel
+			d := newDelivery(s, &back)
+			s.run.received(d)
+			if err := raw.Nack(d.Tag, false, true); err != nil {
+				return err
+			}
+			s.run.count(write{tag: d.Tag, verdict: release, covers: 1})
+			s.mu.Lock()
+			s.run.tellSettledLocked(d, release.String())
+			s.mu.Unlock()
+		}
+		return nil
+	})
 }
 
 // setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is
@@ -128,22 +172,22 @@ func (s *session) setDraining() {
 	s.noticeLocked()
 }
 
-// giveBack releases what is not to be handled any more, oldest first and a few at
-// a time, until the handlers have finished or ctx ends; what is left then goes
-// with the end of the session. If laters is not 0, what is to be settled later is
-// waited for only so long once no handler runs.
+// giveBack releases what is not to be handled any more, oldest first, and waits until the
+// handlers have finished or ctx ends; what is left then goes with the end of the session.
+// If laters is not 0, what is to be settled later is waited for only so long once no
+// handler runs.
 func (s *session) giveBack(ctx context.Context, laters time.Duration) {
-	pacer := time.NewTicker(s.pauseLength())
-	defer pacer.Stop()
+	s.releaseWaiting()
+	tick := time.NewTicker(laterTick)
+	defer tick.Stop()
 	alone := time.Now() // since when nothing but laters is waited for
 	for {
-		s.releaseWaiting(paceCount)
 		select {
 		case <-s.handled():
 			return
 		case <-ctx.Done():
 			return
-		case <-pacer.C:
+		case <-tick.C:
 		}
 		if !s.onlyLaters() {
 			alone = time.Now()
@@ -153,20 +197,16 @@ func (s *session) giveBack(ctx context.Context, laters time.Duration) {
 	}
 }
 
-// releaseWaiting releases up to n deliveries that no handler has begun, in the order
-// in which they came.
-func (s *session) releaseWaiting(n int) {
+// releaseWaiting releases the deliveries that no handler has begun, in the order in which
+// they came.
+func (s *session) releaseWaiting() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.givesBack || s.run.stream {
 		return
 	}
 	for _, d := range s.byTagLocked() {
-		if n == 0 {
-			break
-		}
 		_ = s.settleLocked(d, release)
-		n--
 	}
 	s.noticeLocked()
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -129,6 +128,9 @@ func TestTenDrainsInARowLoseNothing(t *testing.T) {
 						t.Fatal(err)
 					}
 					released += uint64(c.prefetch - 1)
+					if c.prefetch > 32 {
+						released++ // what came while the broker was asked whether it has all
+					}
 					if s := f.Stats(); s.Released != released || s.Acked != uint64(round)+1 {
 						t.Errorf("after round %d: %+v, want %d released", round, s, released)
 					}
@@ -226,62 +228,77 @@ func TestPoolCloseDrainsTheConsumer(t *testing.T) {
 	f.contains()
 }
 
-// TestADrainGivesTheBrokerTimeForItsLog: a quorum queue takes 32 settlements of a channel at
-// a time, and forgets what is behind them when that is closed. So what waits goes back
-// sixteen at a time, oldest first, with a pause of four times what the broker took for the
-// cancel; and a burst of acks is given that time before the channel is closed.
-func TestADrainGivesTheBrokerTimeForItsLog(t *testing.T) {
+// TestADrainWaitsForProof: a quorum queue takes 32 settlements of a channel at a time, and
+// forgets what is behind them when that is closed. After more it subscribes once more, and
+// gives back what that brings, before it closes; after fewer it just closes.
+func TestADrainWaitsForProof(t *testing.T) {
+	const workers = 2
+	for name, tt := range map[string]struct {
+		waiting int
+		want    []string // behind the settlements
+	}{
+		"32 settlements": {32 - workers, []string{"channel.close"}},
+		"33 settlements": {33 - workers, []string{"basic.qos", "basic.consume", "basic.cancel", "basic.nack", "channel.close"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				end := make(chan struct{})
+				f := newMemoryFixture(t, consumer.Config{Prefetch: 100, Workers: workers, DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+					<-end
+					time.Sleep(time.Duration(d.Tag%2) * time.Second) // in the bubble: each has an ack of its own
+					return nil
+				})
+				f.enqueue(numbered(1, tt.waiting+workers)...)
+				f.waiting(tt.waiting)
+				f.stop()
+				f.next("basic.cancel")
+				for tag := workers + 1; tag <= tt.waiting+workers; tag++ {
+					f.settlement(fmt.Sprintf("basic.nack(%d multiple=false requeue=true)", tag))
+				}
+				close(end)
+				f.settlement("basic.ack(2 multiple=false requeue=false)")
+				f.settlement("basic.ack(1 multiple=false requeue=false)")
+				for _, want := range tt.want {
+					e := f.next("basic.qos", "basic.consume", "basic.cancel", "basic.nack", "basic.ack", "channel.close")
+					if e.Method != want {
+						t.Fatalf("the broker was sent %s, want %s of %v", e.Method, want, tt.want)
+					}
+					if args, _ := e.Field("arguments").(map[string]any); want == "basic.consume" && args["x-priority"] != int64(-1000) {
+						t.Errorf("it subscribed with %v", args)
+					}
+					if want == "basic.qos" && e.Field("prefetch-count") != uint16(1) {
+						t.Errorf("it asked for %v deliveries", e.Field("prefetch-count"))
+					}
+				}
+				if err := f.wait(); err != nil {
+					t.Error(err)
+				}
+				want := numbered(workers+1, tt.waiting+workers)
+				slices.Sort(want)
+				f.contains(want...)
+			})
+		})
+	}
+}
+
+// TestADrainWithoutProofClosesAnyway, in its time, and says so.
+func TestADrainWithoutProofClosesAnyway(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		const slow, pause = 100 * time.Millisecond, 400 * time.Millisecond
-		var mu sync.Mutex // guards what follows
-		var released []time.Time
-		var tags []uint64
-		var last, closed time.Time // settlement, and the channel's close
-		acks := 0                  // after the releases
-		end := make(chan struct{})
-		f := newMemoryFixture(t, consumer.Config{Prefetch: 100, Workers: 40, DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
-			<-end
-			time.Sleep(time.Duration(d.Tag%2) * time.Nanosecond) // in the bubble: the even ones first
-			return nil
-		})
-		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.cancel", Do: mqtest.Delay(slow)})
-		f.broker.Intercept(func(e *mqtest.Event) mqtest.Action {
-			if e.Point != mqtest.Received {
-				return mqtest.Pass()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			switch e.Method {
-			case "basic.nack":
-				released, tags = append(released, time.Now()), append(tags, e.Tag)
-			case "basic.ack":
-				last = time.Now()
-				acks++
-			case "channel.close":
-				closed = time.Now()
-			}
-			return mqtest.Pass()
-		})
-		f.enqueue(numbered(1, 100)...)
-		f.waiting(60)
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 100, DrainTimeout: patience}, g.handle)
+		f.enqueue(numbered(1, 50)...)
+		first := g.next(t)
+		f.waiting(49)
+		silent := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.Drop()})
 		f.stop()
 		f.waiting(0)
-		close(end)
-		if err := f.wait(); err != nil {
-			t.Error(err)
+		first.end <- nil
+		began := time.Now()
+		if err := f.wait(); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "wait for the settlements to be written") {
+			t.Errorf("Run returned %v", err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		if len(released) != 60 || !slices.IsSorted(tags) {
-			t.Fatalf("released were %v", tags)
-		}
-		for i, at := range released {
-			if want := released[0].Add(time.Duration(i/16) * pause); !at.Equal(want) {
-				t.Errorf("release %d came %v after the first, want %v", i+1, at.Sub(released[0]), want.Sub(released[0]))
-			}
-		}
-		if acks < 17 || closed.Sub(last) != 2*pause {
-			t.Errorf("the channel was closed %v after %d acks, want %v", closed.Sub(last), acks, 2*pause)
+		if took := time.Since(began); took != 5*time.Second || silent.Hits() != 1 {
+			t.Errorf("it took %v, and asked %d times", took, silent.Hits())
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
@@ -134,6 +135,7 @@ func TestASettlementLaterEndsThePausesGrowthToo(t *testing.T) {
 		time.Sleep(2 * time.Second) // in the bubble: it failed five times, and is paused until 3.1 s
 		f.enqueue("later")
 		time.Sleep(1250 * time.Millisecond) // 3.25 s
+		synctest.Wait()
 		if n := len(at); n != 7 {
 			t.Errorf("after %d attempts, at %v; want seven", n, at)
 		}
@@ -173,6 +175,7 @@ func TestWhatIsPausedEndsWithItsSession(t *testing.T) {
 		f.until("it is paused", func() bool { return f.Status().Paused == 1 })
 		f.cut(f.subscription)
 		time.Sleep(time.Second) // in the bubble: longer than the pause
+		synctest.Wait()
 		if s := f.Stats(); s.Stale != 0 || s.Released != 0 || s.Acked != 1 {
 			t.Errorf("%+v", s)
 		}

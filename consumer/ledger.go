@@ -79,7 +79,7 @@ func (l *ledger) unwritten() int { return l.open + l.pending() }
 // prefix has rejected ones among it, written before, does no harm. What is acked
 // beyond an unfinished delivery is acked on its own, so that nothing finished
 // waits for what is not. What the prefix ends with that is to be released goes last, as
-// one nack: many on their own may be lost when the channel closes, see paceCount. With
+// one nack: many on their own may be lost when the channel closes, see mostUnproven. With
 // noMultiple each goes on its own.
 func (l *ledger) flush(ws []write, noMultiple bool) []write {
 	prefix, acked := 0, -1 // acked: the last of the prefix to be acked

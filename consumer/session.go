@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -34,8 +35,7 @@ type session struct {
 	wake        chan struct{} // capacity 1: the settler is to look
 	settlerDone chan struct{}
 
-	lastWrite time.Time // the settler's: of the last settlement
-	burst     int       // and how many were written without a pause before it
+	unproven atomic.Int64 // settlements written, see mostUnproven
 
 	mu         sync.Mutex // guards what follows; held for no call and no write
 	ledger     ledger
@@ -52,7 +52,6 @@ type session struct {
 	ending     bool                      // the settler writes what there is and ends
 	givesBack  bool                      // what waits for a handler is not handled any more
 	quiet      chan struct{}             // closed when it gets quiet, see isQuietLocked
-	pace       time.Duration             // between settlements of a drain, see paceCount; 0: not known yet
 }
 
 func newSession(r *run, ch *reconnect.Channel) *session {
@@ -279,7 +278,6 @@ func (s *session) settler() {
 			}
 		}
 		if ending {
-			s.calm()
 			return
 		}
 		if wait <= 0 {
@@ -299,7 +297,6 @@ func (s *session) settler() {
 // anything else that fails has its connection given up.
 func (s *session) write(ws []write) error {
 	ctx := context.Background() // Room ends with the connection
-	s.noteWrites(len(ws))
 	for _, w := range ws {
 		if err := s.ch.Room(ctx); err != nil {
 			return err
@@ -321,6 +318,7 @@ func (s *session) write(ws []write) error {
 			}
 			return err
 		}
+		s.unproven.Add(1)
 		s.run.count(w)
 		if s.careful && s.run.wentWell(w.covers) {
 			s.careful = false // the settler's alone by now
@@ -371,36 +369,6 @@ func (s *session) onlyLaters() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.laters > 0 && s.handling == s.laters && (s.givesBack || len(s.queued) == 0)
-}
-
-// noteWrites remembers when how many settlements were written, see paceCount.
-func (s *session) noteWrites(n int) {
-	if time.Since(s.lastWrite) > s.pauseLength() {
-		s.burst = 0
-	}
-	s.burst += n
-	s.lastWrite = time.Now()
-}
-
-// pauseLength is how long the broker is given to write settlements down.
-func (s *session) pauseLength() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return max(s.pace, pace)
-}
-
-// calm waits, before the channel is closed, for the broker to have written what
-// came in a burst, see paceCount.
-func (s *session) calm() {
-	if s.burst <= paceCount {
-		return
-	}
-	timer := time.NewTimer(2 * s.pauseLength())
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-s.ch.Done():
-	}
 }
 
 var errCancelled = errors.New("the broker cancelled the subscription: its queue was deleted, the queue's node is gone, or a delivery stayed unsettled for too long")

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/mqkit/mqkit/consumer"
@@ -198,6 +199,7 @@ func TestObserversAreToldOnceOfADelivery(t *testing.T) {
 		second.end <- nil
 		f.until("it is acked", func() bool { return f.Status().Acked == 1 })
 		time.Sleep(time.Second) // in the bubble
+		synctest.Wait()
 		if want := []string{"stale", "ack"}; !slices.Equal(told, want) {
 			t.Errorf("told %q, want %q", told, want)
 		}

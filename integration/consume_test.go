@@ -189,6 +189,62 @@ func TestStaleAckTouchesNothing(t *testing.T) {
 	}
 }
 
+// TestADrainsManyAcksAreKept: each has a frame of its own, as the handler of the first
+// delivery ends last, and a quorum queue keeps only 32 settlements for a channel that is
+// closed behind them.
+func TestADrainsManyAcksAreKept(t *testing.T) {
+	t.Parallel()
+	queue := uniqueName(t)
+	url := sharedNode(t).URL()
+	pool, _ := open(t, quorum(queue, url))
+	const n, workers, rounds = 400, 100, 3
+	publish(t, newProducer(t, pool, producer.Config{}), queue, n)
+	var mu sync.Mutex
+	handled := map[string]int{}
+	for range rounds {
+		var running sync.WaitGroup
+		running.Add(workers - 1)
+		var begun atomic.Int64
+		end := make(chan struct{})
+		c := consume(t, pool, consumer.Config{Queue: queue, Workers: workers, Prefetch: workers}, func(_ context.Context, d *consumer.Delivery) error {
+			mu.Lock()
+			handled[string(d.Body)]++
+			mu.Unlock()
+			begun.Add(1)
+			<-end
+			if d.Tag == 1 {
+				running.Wait()
+				return nil
+			}
+			defer running.Done()
+			return nil
+		})
+		eventually(t, "all run", patience, func() bool { return begun.Load() == workers })
+		stopped := make(chan error, 1)
+		go func() { stopped <- c.stop() }()
+		eventually(t, "it drains", patience, func() bool { return !c.Status().Subscribed })
+		close(end)
+		if err := <-stopped; err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := consume(t, pool, consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[string(d.Body)]++
+		return nil
+	})
+	eventually(t, "every message is handled", patience, func() bool { mu.Lock(); defer mu.Unlock(); return len(handled) == n })
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+	for body, times := range handled {
+		if times != 1 {
+			t.Errorf("message %s was handled %d times", body, times)
+		}
+	}
+}
+
 func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
 	t.Parallel()
 	queue := uniqueName(t)

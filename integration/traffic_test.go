@@ -174,10 +174,12 @@ func (c *consuming) awaitSubscribed(t *testing.T) {
 // traffic publishes from several goroutines and consumes, and keeps the books of
 // both.
 type traffic struct {
-	queue string
+	queue  string
+	admits func(error) bool // a verdict other than confirmed that is right here; nil: none is
 
 	mu       sync.Mutex
 	verdicts map[string]producer.Verdict // by message id
+	admitted int
 	seen     map[string]int
 	again    int // sightings of a message that was marked as redelivered
 	progress chan struct{}
@@ -222,6 +224,10 @@ func (tr *traffic) publish(ctx context.Context, p *producer.Producer, n int) *sy
 func (tr *traffic) book(id string, err error) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
+	if err != nil && tr.admits != nil && tr.admits(err) {
+		tr.admitted++
+		return
+	}
 	tr.verdicts[id] = producer.VerdictOf(err)
 }
 
@@ -276,9 +282,12 @@ func (tr *traffic) settleUp(t *testing.T, p *producer.Producer) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	repeated := 0
+	strange := 0
 	for id, n := range tr.seen {
 		if _, ok := tr.verdicts[id]; !ok {
-			t.Errorf("seen, but never published: %q", id)
+			if strange++; strange > tr.admitted { // which may have been stored by an earlier sending
+				t.Errorf("seen, but never published: %q", id)
+			}
 		}
 		repeated += n - 1
 	}

@@ -296,8 +296,12 @@ func (c *Channel) close(ctx context.Context) error {
 	}
 	select {
 	case err := <-closed:
-		if err == nil {
+		switch {
+		case err == nil:
 			<-c.done // in a moment: its number is free then
+		case errors.Is(err, amqp.ErrClosed) || c.life.isGuess(err):
+			<-c.done // it was lost, and we know why
+			return fmt.Errorf("close channel: %w", c.Err())
 		}
 		return err
 	case <-ctx.Done():
