@@ -14,6 +14,7 @@ func TestConformance(t *testing.T) {
 }
 
 func TestConformanceWithAHandOnTheBroker(t *testing.T) {
+	t.Parallel()
 	node := ownNode(t)
 	hand := conformance.Rabbitmqctl(func(ctx context.Context, args ...string) error {
 		_, err := node.Ctl(ctx, args...)

@@ -91,6 +91,7 @@ func TestKilledBrokerUnderLoadLosesNothing(t *testing.T) {
 }
 
 func TestKilledLeaderUnderLoadLosesNothing(t *testing.T) {
+	t.Parallel()
 	cl := cluster(t)
 	requireVersion(t, cl.Nodes()[0], ">=4.0") // before, a queue may nack until its dead leader's node is back
 	queue := uniqueName(t)

@@ -19,6 +19,7 @@ import (
 // TestALostNodeCancelsTheConsumersOfItsClassicQueue: they are connected to another node, and
 // come back with it.
 func TestALostNodeCancelsTheConsumersOfItsClassicQueue(t *testing.T) {
+	t.Parallel()
 	cl := cluster(t)
 	requireVersion(t, cl.Nodes()[0], ">=4.0") // before, the 404 of a lost node comes at once, and says something else
 	near, far := cl.Nodes()[0], cl.Nodes()[1]
