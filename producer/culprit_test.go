@@ -170,3 +170,42 @@ func TestWhatCostsTheConnectionIsRefusedHere(t *testing.T) {
 		t.Errorf("%d messages were sent, want 1", n)
 	}
 }
+
+// TestTheSearchForACulpritDoesNotWait: each session gets something done, if only that the
+// next one knows how to go on.
+func TestTheSearchForACulpritDoesNotWait(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, producer.Config{}, backoffOf(time.Hour)) // as good as never
+		held := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.publish", Count: 1, Do: mqtest.Hold()})
+		closes := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "channel.close"})
+		began := time.Now()
+		var cs []*producer.Confirmation
+		for i := range 10 {
+			m := producer.Text("x").ToQueue("q")
+			if i == 0 || i == 9 { // the first has nobody's verdict before it
+				m.Exchange = "missing"
+			}
+			cs = append(cs, f.message(m))
+		}
+		f.struck(held)
+		held.Release()
+		for i, c := range cs {
+			want := producer.Confirmed
+			if i == 0 || i == 9 {
+				want = producer.Refused
+			}
+			if err := c.Wait(t.Context()); producer.VerdictOf(err) != want {
+				t.Errorf("message %d: %v, want %s", i, err, want)
+			}
+		}
+		if n := closes.Hits(); n != 3 {
+			t.Errorf("%d channels were closed, want 3", n)
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("it took %v", took)
+		}
+		if err := f.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
@@ -53,6 +54,37 @@ func newFixture(t *testing.T, cfg producer.Config, faults ...mqtest.Fault) *fixt
 
 func fixtureOn(t *testing.T, broker *mqtest.Broker, cfg producer.Config, faults ...mqtest.Fault) *fixture {
 	t.Helper()
+	return fixtureWith(t, broker, cfg, func(*reconnect.Config) {}, faults...)
+}
+
+// inBubble runs f where time is fake and nothing may be left behind. Its fixtures are in
+// memory.
+func inBubble(t *testing.T, f func(*testing.T)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, f)
+}
+
+// newMemoryFixture returns one in memory, which works in a bubble, on a pool as change has
+// it.
+func newMemoryFixture(t *testing.T, cfg producer.Config, change func(*reconnect.Config)) *fixture {
+	t.Helper()
+	broker := mqtest.NewInMemory(t)
+	return fixtureWith(t, broker, cfg, func(pool *reconnect.Config) {
+		pool.Dial = broker.DialContext
+		change(pool)
+	})
+}
+
+// backoffOf has the pool wait so long before each attempt.
+func backoffOf(wait time.Duration) func(*reconnect.Config) {
+	return func(pool *reconnect.Config) {
+		pool.Backoff = func() backoff.BackOff { return backoff.NewConstantBackOff(wait) }
+	}
+}
+
+func fixtureWith(t *testing.T, broker *mqtest.Broker, cfg producer.Config, change func(*reconnect.Config), faults ...mqtest.Fault) *fixture {
+	t.Helper()
 	f := &fixture{t: t, broker: broker, changed: make(chan struct{})}
 	broker.Intercept(func(e *mqtest.Event) mqtest.Action {
 		if e.Point == mqtest.Received {
@@ -63,8 +95,7 @@ func fixtureOn(t *testing.T, broker *mqtest.Broker, cfg producer.Config, faults 
 	for _, fault := range faults {
 		broker.Inject(fault)
 	}
-	var err error
-	f.pool, err = reconnect.Open(t.Context(), reconnect.Config{
+	pool := reconnect.Config{
 		URLs:     []string{broker.URL()},
 		Topology: topology.Topology{Queues: []topology.Queue{{Name: "q", Type: topology.Classic}}},
 		Backoff:  func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
@@ -72,8 +103,10 @@ func fixtureOn(t *testing.T, broker *mqtest.Broker, cfg producer.Config, faults 
 		OnStateChange: func(c reconnect.StateChange) {
 			f.note(func() { f.states = append(f.states, c.To) })
 		},
-	})
-	if err != nil {
+	}
+	change(&pool)
+	var err error
+	if f.pool, err = reconnect.Open(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.pool.CloseNow)

@@ -1,4 +1,4 @@
-package reconnect_test
+package producer_test
 
 import (
 	"bytes"
@@ -11,10 +11,11 @@ import (
 	"syscall"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
-	"github.com/mqkit/mqkit/topology"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 // leak is a socket that takes so many bytes and then fails, as one does whose peer is
@@ -71,7 +72,7 @@ func (l *leak) count() (offered, taken int) {
 
 // writing is messages that are published to a socket that fails.
 type writing struct {
-	*fixture
+	broker   *mqtest.Broker
 	messages int
 	heard    bool // what the broker has taken is confirmed before the write fails
 	cfg      producer.Config
@@ -94,20 +95,22 @@ func TestEveryByteOfAFailedWriteHasItsVerdict(t *testing.T) {
 		"three":                        {messages: 3, cfg: producer.Config{NoRepublish: true}},
 		"three, heard":                 {messages: 3, heard: true, cfg: producer.Config{NoRepublish: true}},
 	} {
-		inBubbleOf(t, name, func(t *testing.T) {
-			w.fixture, w.told = newFixture(t), map[producer.Verdict]int{}
-			if !w.heard {
-				w.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.publish", Do: mqtest.Drop()})
-			}
-			w.fails(t, -1)
-			size := w.each * w.messages
-			for n := range size {
-				w.fails(t, n)
-			}
-			t.Logf("%d messages of %d bytes: %v", w.messages, w.each, w.told)
-			if w.told[producer.Unknown] < size || (w.messages > 1) != (w.told[producer.NotSent] > 0) || w.heard != (w.told[producer.Confirmed] > 0) {
-				t.Error("not all verdicts were there")
-			}
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				w.broker, w.told = mqtest.NewInMemory(t), map[producer.Verdict]int{}
+				if !w.heard {
+					w.broker.Inject(silent())
+				}
+				w.fails(t, -1)
+				size := w.each * w.messages
+				for n := range size {
+					w.fails(t, n)
+				}
+				t.Logf("%d messages of %d bytes: %v", w.messages, w.each, w.told)
+				if w.told[producer.Unknown] < size || (w.messages > 1) != (w.told[producer.NotSent] > 0) || w.heard != (w.told[producer.Confirmed] > 0) {
+					t.Error("not all verdicts were there")
+				}
+			})
 		})
 	}
 }
@@ -120,22 +123,18 @@ func (w *writing) fails(t *testing.T, limit int) {
 	if limit < 0 {
 		l.limit = math.MaxInt
 	}
-	cfg := w.config()
-	cfg.Topology = topology.Topology{Queues: []topology.Queue{{Name: "q"}}}
-	cfg.Dial = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
-		if l.Conn != nil { // there is no second connection
-			return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	f := fixtureWith(t, w.broker, w.cfg, func(pool *reconnect.Config) {
+		pool.Dial = func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+			if l.Conn != nil { // there is no second connection
+				return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+			}
+			l.Conn, err = w.broker.DialContext(ctx, network, address)
+			return l, err
 		}
-		l.Conn, err = w.dial(ctx, network, address)
-		return l, err
-	}
-	pool := open(t, cfg)
-	defer pool.CloseNow()
+		backoffOf(time.Second)(pool)
+	})
+	defer f.pool.CloseNow()
 	w.broker.Queue("q").Purge()
-	p, err := producer.New(pool, w.cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
 	synctest.Wait() // its session is set up
 	began := w.broker.Journal().Records()
 	l.arm()
@@ -143,14 +142,15 @@ func (w *writing) fails(t *testing.T, limit int) {
 	for i := range cs {
 		m := producer.Text(fmt.Sprint(i)).ToQueue("q")
 		m.MessageID = fmt.Sprint("id-", i)
-		if cs[i], err = p.PublishAsync(t.Context(), m); err != nil {
-			t.Fatal(err)
-		}
+		cs[i] = f.message(m)
 		synctest.Wait() // it was handed over, and the first is being written
 	}
 	close(l.open)
 	if limit < 0 {
-		w.cut(1)
+		synctest.Wait() // all of it has reached the broker
+		if n := w.broker.DropConnections(); n != 1 {
+			t.Fatalf("%d connections were cut", n)
+		}
 	} else {
 		<-l.reached
 	}
@@ -181,7 +181,7 @@ func (w *writing) fails(t *testing.T, limit int) {
 			t.Errorf("%d bytes, message %d: when the session has ended it is %s, want %s", taken, i, got, early)
 		}
 	}
-	_ = p.Close(expired(t)) // what it returns has its own tests
+	_ = f.Close(expired(t)) // what it returns has its own tests
 	stored := []string{}
 	for i, c := range cs {
 		got := c.Verdict()
