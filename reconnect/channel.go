@@ -417,8 +417,10 @@ func (c *Channel) Address() string { return c.life.addr.String() }
 
 // ServerVersion is what the broker says of itself, such as 4, 3; zeros if that
 // cannot be read.
-func (c *Channel) ServerVersion() (major, minor int) {
-	v, _ := c.life.raw.Properties["version"].(string)
+func (c *Channel) ServerVersion() (major, minor int) { return c.life.serverVersion() }
+
+func (lf *life) serverVersion() (major, minor int) {
+	v, _ := lf.raw.Properties["version"].(string)
 	parts := strings.SplitN(v, ".", 3)
 	if len(parts) < 2 {
 		return 0, 0

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
-
-	"github.com/mqkit/mqkit/topology"
 )
 
 // life is one connection from its dial to its end. Nothing of it is used again
@@ -241,69 +239,4 @@ func (lf *life) guard(limit time.Duration, what string, answered <-chan struct{}
 			return
 		}
 	}
-}
-
-// declare declares the durable topology on a channel of its own. Before the
-// first success every error counts. Later, an error that is about the topology
-// itself (somebody deleted a queue and made another of its name) must not keep
-// everyone else from working: it is recorded and tried again with the next
-// connection, or when a session ends because something was missing.
-func (lf *life) declare(ctx context.Context) error {
-	p := lf.link.pool
-	t := p.cfg.Topology
-	if len(t.Exchanges)+len(t.Queues)+len(t.Bindings) == 0 || p.cfg.NoRedeclare && p.everUp() {
-		return nil
-	}
-	err := lf.withChannel(ctx, func(ch *Channel) error { return ch.declare(ctx, t) })
-	if err != nil && p.everUp() && !p.cfg.StopOnFatal && IsFatal(err) && lf.conn.reason() == nil {
-		p.cfg.Logger.Warn("the topology could not be declared again", "role", lf.link.role, "error", err)
-		lf.link.setTopologyFault(err)
-		return nil
-	}
-	if err == nil {
-		lf.link.setTopologyFault(nil)
-	}
-	return err
-}
-
-// withChannel runs f with a channel that lives as long as f.
-func (lf *life) withChannel(ctx context.Context, f func(*Channel) error) error {
-	ch, err := lf.channel(ctx)
-	if err != nil {
-		return err
-	}
-	if err := f(ch); err != nil {
-		_ = ch.close(ctx)
-		return err
-	}
-	return ch.close(ctx)
-}
-
-// declare declares t one entity after the other, each a Call of its own: a large
-// topology may take long, its single answers may not.
-func (c *Channel) declare(ctx context.Context, t topology.Topology) error {
-	if err := t.Validate(); err != nil {
-		return err
-	}
-	t = topology.Topology{}.Merge(t) // as topology.Declare does: what is used passively is declared first if it is declared at all
-	t = t.For(c.ServerVersion())
-	var pieces []topology.Topology
-	for _, e := range t.Exchanges {
-		pieces = append(pieces, topology.Topology{Exchanges: []topology.Exchange{e}})
-	}
-	for _, q := range t.Queues {
-		pieces = append(pieces, topology.Topology{Queues: []topology.Queue{q}})
-	}
-	for _, b := range t.Bindings {
-		pieces = append(pieces, topology.Topology{Bindings: []topology.Binding{b}})
-	}
-	for _, piece := range pieces {
-		err := c.CallSlow(ctx, "declare topology", func(raw *amqp.Channel) error {
-			return topology.Declare(ctx, raw, piece)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package reconnect_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,26 +112,104 @@ func TestATopologyMayTakeLongerThanADialAndThanAnAnswer(t *testing.T) {
 }
 
 // TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking: the broker looks for it for more than
-// a minute before it says so, and is well; everyone else waits that long, once.
+// a minute before it says so, and is well. Others wait for RPCTimeout, whatever the number
+// of such queues, and what is behind them is declared.
 func TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const looks = 68 * time.Second
 		f := newFixture(t)
 		cfg := f.config()
-		cfg.Topology = orders()
+		cfg.RPCTimeout = 10 * time.Second
+		for _, name := range []string{"lost 1", "lost 2", "lost 3", "there"} {
+			cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: name})
+		}
 		p := open(t, cfg)
 		f.await(t, reconnect.Connected)
+		lost := func(e *mqtest.Event) bool { return strings.HasPrefix(e.Queue, "lost") }
+		f.broker.Queue("there").Delete()
 		slow := f.broker.Inject(mqtest.Fault{
-			Point: mqtest.Received, Method: "queue.declare",
-			Do: mqtest.Delay(looks).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'orders' in vhost '/' due to timeout")),
+			Point: mqtest.Received, Method: "queue.declare", If: lost,
+			Do: mqtest.Delay(looks).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue in vhost '/' due to timeout")),
 		})
 		f.cut(1)
-		after(looks + 2*pause)
-		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) {
+		began := time.Now()
+		f.await(t, reconnect.Connected)
+		if took := time.Since(began); took < cfg.RPCTimeout || took > cfg.RPCTimeout+2*pause {
+			t.Errorf("connected after %v", took)
+		}
+		if !f.broker.Queue("there").Exists() {
+			t.Error("what is behind them was not declared")
+		}
+		if s := p.Status(reconnect.Publishing); s.TopologyFault == nil || strings.Count(s.TopologyFault.Error(), "no answer yet") != 3 {
+			t.Errorf("status %+v", s)
+		}
+		after(looks)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) || strings.Contains(s.TopologyFault.Error(), "no answer yet") {
+			t.Errorf("status %+v", s)
+		}
+		if n := hits(f.accepted); n != 2 || hits(slow) != 3 {
+			t.Errorf("%d connections, %d slow answers", n, hits(slow))
+		}
+		slow.Remove() // the node is back
+		f.cut(1)
+		after(2 * pause)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault != nil {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// TestALateAnswerToADeclareEndsItsFault: the node has come back meanwhile.
+func TestALateAnswerToADeclareEndsItsFault(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		cfg.RPCTimeout = 10 * time.Second
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Count: 1, Do: mqtest.Delay(time.Minute)})
+		f.cut(1)
+		after(cfg.RPCTimeout + 2*pause)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault == nil {
+			t.Errorf("status %+v", s)
+		}
+		after(time.Minute)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault != nil {
 			t.Errorf("status %+v", s)
 		}
 		if n := hits(f.accepted); n != 2 || hits(slow) != 1 {
 			t.Errorf("%d connections, %d slow answers", n, hits(slow))
+		}
+	})
+}
+
+// TestARefusedEntityKeepsNoOtherFromBeingDeclaredAgain, before it in the topology or behind
+// it.
+func TestARefusedEntityKeepsNoOtherFromBeingDeclaredAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		names := []string{"a", "b", "c", "d"}
+		for _, name := range names {
+			cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: name})
+		}
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		for _, name := range names {
+			f.broker.Queue(name).Delete()
+		}
+		refused := func(e *mqtest.Event) bool { return e.Queue == "a" || e.Queue == "c" }
+		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", If: refused, Do: mqtest.CloseChannel(406, "PRECONDITION_FAILED - test")})
+		f.cut(1)
+		f.await(t, reconnect.Connected)
+		for _, name := range names {
+			if ok := f.broker.Queue(name).Exists(); ok != (name == "b" || name == "d") {
+				t.Errorf("queue %s is there: %v", name, ok)
+			}
+		}
+		if s := p.Status(reconnect.Publishing); s.TopologyFault == nil || strings.Count(s.TopologyFault.Error(), "the broker refuses it: test (406)") != 2 {
+			t.Errorf("status %+v", s)
 		}
 	})
 }
