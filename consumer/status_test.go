@@ -100,7 +100,7 @@ func TestStatusSaysWhatKeepsTheConnectionAway(t *testing.T) {
 		lost := time.Now()
 		f.broker.RefuseConnections()
 		f.cut(f.subscription)
-		time.Sleep(10 * time.Second)
+		time.Sleep(10 * time.Second) // in the bubble
 		f.isNotSubscribed("the consuming connection is ")
 		if s := f.Status(); s.Since.Before(lost) || s.Since.After(lost.Add(time.Second)) {
 			t.Errorf("not subscribed since %v, lost at %v", s.Since, lost)

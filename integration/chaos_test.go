@@ -22,7 +22,7 @@ import (
 )
 
 var (
-	chaosFaults = flag.Int("faults", 60, "how many faults TestChaos makes")
+	chaosFaults = flag.Int("faults", 10, "how many faults TestChaos makes")
 	chaosSeed   = flag.Uint64("seed", 0, "what TestChaos begins with; 0 takes one by the clock")
 )
 
