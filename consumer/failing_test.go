@@ -134,7 +134,7 @@ func TestASettlementLaterEndsThePausesGrowthToo(t *testing.T) {
 		f.enqueue("bad")
 		time.Sleep(2 * time.Second) // in the bubble: it failed five times, and is paused until 3.1 s
 		f.enqueue("later")
-		time.Sleep(1250 * time.Millisecond) // 3.25 s in the bubble
+		time.Sleep(1250 * time.Millisecond) // in the bubble: 3.25 s
 		synctest.Wait()
 		if n := len(at); n != 7 {
 			t.Errorf("after %d attempts, at %v; want seven", n, at)

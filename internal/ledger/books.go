@@ -77,6 +77,10 @@ type Books struct {
 	// Events is the broker's book, in its order; nil if there is none.
 	Events []Event
 
+	// DeadLetters: what is rejected goes to a dead-letter queue, whose consumer writes into
+	// these books too. A reject is then not the end of a message.
+	DeadLetters bool
+
 	// Left are the ids of the messages that are in queues when all is over.
 	Left []string
 }

@@ -151,7 +151,7 @@ func (c *check) fates() {
 func (c *check) done(id string) bool {
 	return slices.ContainsFunc(c.receipts[id], func(r Receipt) bool {
 		s, ok := c.settled[delivery{r.Session, r.Tag}]
-		return ok && (s.Done == "ack" || s.Done == "reject")
+		return ok && (s.Done == "ack" || s.Done == "reject" && !c.b.DeadLetters)
 	})
 }
 

@@ -57,6 +57,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		settlements []ledger.Settlement
 		events      []ledger.Event
 		left        []string
+		deadLetters bool
 	}
 	without := func(kind ledger.Kind, n int) func(*books) {
 		return func(b *books) {
@@ -127,6 +128,20 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			b.receipts[1].Session, b.settlements[0].Session = "s", "s"
 			b.receipts[1].Tag, b.settlements[0].Tag = 2, 2
 		}), []int{6}},
+		{"rejected, and seen in the dead-letter queue", blind(func(b *books) {
+			b.deadLetters = true
+			b.settlements[0].Done = "reject"
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Session: "dead", Tag: 1})
+			b.settlements = append(b.settlements, ledger.Settlement{ID: "a", Session: "dead", Tag: 1, Done: "ack"})
+		}), nil},
+		{"rejected, and lost behind the dead-letter queue", blind(func(b *books) {
+			b.deadLetters = true
+			b.settlements[0].Done = "reject"
+		}), []int{1}},
+		{"in the dead-letter queue without a reject", blind(func(b *books) {
+			b.deadLetters = true
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Session: "dead", Tag: 1})
+		}), []int{6}},
 		{"released by nobody", func(b *books) {
 			for i := range b.events {
 				if b.events[i].Kind == ledger.Requeued {
@@ -145,7 +160,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			var b books
 			b.attempts, b.verdicts, b.receipts, b.settlements, b.events = run()
 			x.change(&b)
-			all := &ledger.Books{Events: b.events, Left: b.left}
+			all := &ledger.Books{Events: b.events, Left: b.left, DeadLetters: b.deadLetters}
 			for _, a := range b.attempts {
 				all.Attempted(a)
 			}

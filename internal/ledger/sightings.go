@@ -1,5 +1,7 @@
 package ledger
 
+import "slices"
+
 // The causes of a sighting that is not the first.
 const (
 	causeRepublished  = "published again, its verdict was lost or a nack"
@@ -127,6 +129,8 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 		}
 		switch {
 		case cause != "":
+		case !r.Redelivered && c.wasRejected(open):
+			cause = causeDeadLettered // at least once: a copy may come twice
 		case again > 0:
 			again--
 			cause = causeRepublished
@@ -139,6 +143,13 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 		c.Again[cause]++
 		open = append(open, r)
 	}
+}
+
+// wasRejected reports whether one of deliveries went to the dead-letter queue.
+func (c *check) wasRejected(deliveries []Receipt) bool {
+	return c.b.DeadLetters && slices.ContainsFunc(deliveries, func(r Receipt) bool {
+		return c.settled[delivery{r.Session, r.Tag}].Done == "reject"
+	})
 }
 
 // comesAgain is why the message of a delivery may be given out again, "" if it may not.

@@ -1,0 +1,154 @@
+package integration_test
+
+import (
+	"context"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/integration/broker"
+	"github.com/mqkit/mqkit/reconnect"
+)
+
+var clusterFaults = flag.Int("cluster-faults", 2, "how many faults TestClusterChaos makes")
+
+const clusterFaultsOfRound = 8
+
+// manners are those of a round, one after the other.
+var manners = []manner{
+	{},
+	{sync: true},
+	{get: true},
+	{deadLetters: true},
+	{get: true, sync: true},
+	{sync: true, deadLetters: true},
+}
+
+// TestClusterChaos breaks nodes of a cluster, and the network between them, under a quorum
+// queue. The client knows all three.
+func TestClusterChaos(t *testing.T) {
+	t.Parallel()
+	cl := cluster(t)
+	requireVersion(t, cl.Nodes()[0], ">=4.3") // before, a cluster that was parted does not heal by itself
+	c := newChaos(t)
+	all := &chaosCluster{t: t, cl: cl}
+	c.urls, c.broker = cl.URLs(), cl.Nodes()[0].URL
+	c.written = func() { settled(t, cl) }
+	c.patient = 3 * time.Minute
+	next := 0
+	c.faults = func(r *round) (list []*mishap) {
+		shapes := all.shapes(r)
+		if next == 0 {
+			next = r.r.IntN(len(shapes))
+		}
+		for range min(clusterFaultsOfRound, *clusterFaults-sum(c.made)) {
+			list = append(list, shapes[next%len(shapes)])
+			next++
+		}
+		return list
+	}
+	for n := 0; sum(c.made) < *clusterFaults && !t.Failed(); n++ {
+		c.round(manners[n%len(manners)])
+	}
+	t.Log(c)
+}
+
+// chaosCluster is three nodes.
+type chaosCluster struct {
+	t  *testing.T
+	cl *broker.Cluster
+}
+
+func (a *chaosCluster) ok(err error) {
+	if err != nil {
+		a.t.Error(err)
+	}
+}
+
+// shapes are all faults. Those that take nothing from the client are there as well: a
+// follower, where it is not connected.
+func (a *chaosCluster) shapes(r *round) []*mishap {
+	leader := func() *broker.Node {
+		n, err := a.cl.Leader(a.t.Context(), r.queue)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		return n
+	}
+	follower := func() *broker.Node {
+		list, err := a.cl.Followers(a.t.Context(), r.queue)
+		if err != nil {
+			a.t.Fatal(err)
+		}
+		return list[r.r.IntN(len(list))]
+	}
+	mine := func() *broker.Node { return a.at(r.pool.Status(reconnect.Publishing).Address) }
+	killed := func(which func() *broker.Node) func() func() {
+		return func() func() {
+			n := which()
+			a.ok(n.Kill(a.t.Context()))
+			return func() { a.start(n) }
+		}
+	}
+	apart := func(which func() *broker.Node, d time.Duration) func() func() {
+		return func() func() {
+			n := which()
+			a.ok(a.cl.Isolate(a.t.Context(), n))
+			ended := time.After(d)
+			return func() {
+				<-ended
+				a.ok(a.cl.Rejoin(a.t.Context(), n))
+				a.ok(a.cl.WaitFormed(a.t.Context()))
+			}
+		}
+	}
+	paused := func(which func() *broker.Node, d time.Duration) func() func() {
+		return func() func() {
+			n := which()
+			a.ok(n.Pause(a.t.Context()))
+			ended := time.After(d)
+			return func() {
+				<-ended
+				a.ok(n.Unpause(a.t.Context()))
+				a.ok(a.cl.WaitFormed(a.t.Context()))
+			}
+		}
+	}
+	return []*mishap{
+		{"leader killed", killed(leader)},
+		{"leader parted from the majority for 10 s", apart(leader, 10*time.Second)},
+		{"follower killed", killed(follower)},
+		{"node paused for 10 s", paused(leader, 10*time.Second)},
+		{"the client's node parted for 10 s", apart(mine, 10*time.Second)},
+		{"rolling restart", a.rollingRestart},
+		{"leader parted from the majority for 30 s", apart(leader, 30*time.Second)},
+		{"the client's node killed", killed(mine)},
+	}
+}
+
+// at is the node with that address, the first if the client has none now.
+func (a *chaosCluster) at(address string) *broker.Node {
+	for _, n := range a.cl.Nodes() {
+		if strings.Contains(n.URL(), "@"+address+"/") {
+			return n
+		}
+	}
+	return a.cl.Nodes()[0]
+}
+
+func (a *chaosCluster) start(n *broker.Node) {
+	ctx, cancel := context.WithTimeout(a.t.Context(), launchTimeout)
+	defer cancel()
+	a.ok(n.Start(ctx))
+	a.ok(n.WaitReady(ctx))
+	a.ok(a.cl.WaitFormed(ctx))
+}
+
+func (a *chaosCluster) rollingRestart() func() {
+	for _, n := range a.cl.Nodes() {
+		a.ok(n.Stop(a.t.Context()))
+		a.start(n)
+	}
+	return func() {}
+}
