@@ -189,6 +189,28 @@ func TestStaleAckTouchesNothing(t *testing.T) {
 	}
 }
 
+// handleTheRest handles what is left of n messages, in a consumer of its own, and tests that
+// none was dropped and none handled twice. handled counts by body.
+func handleTheRest(t *testing.T, pool *reconnect.Pool, queue string, n int, handled map[string]int) {
+	t.Helper()
+	var mu sync.Mutex
+	c := consume(t, pool, consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
+		mu.Lock()
+		defer mu.Unlock()
+		handled[string(d.Body)]++
+		return nil
+	})
+	eventually(t, "every message is handled", patience, func() bool { mu.Lock(); defer mu.Unlock(); return len(handled) == n })
+	if err := c.stop(); err != nil {
+		t.Error(err)
+	}
+	for body, times := range handled {
+		if times != 1 {
+			t.Errorf("message %s was handled %d times", body, times)
+		}
+	}
+}
+
 // TestADrainsManyAcksAreKept: each has a frame of its own, as the handler of the first
 // delivery ends last, and a quorum queue keeps only 32 settlements for a channel that is
 // closed behind them.
@@ -228,21 +250,7 @@ func TestADrainsManyAcksAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := consume(t, pool, consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
-		mu.Lock()
-		defer mu.Unlock()
-		handled[string(d.Body)]++
-		return nil
-	})
-	eventually(t, "every message is handled", patience, func() bool { mu.Lock(); defer mu.Unlock(); return len(handled) == n })
-	if err := c.stop(); err != nil {
-		t.Error(err)
-	}
-	for body, times := range handled {
-		if times != 1 {
-			t.Errorf("message %s was handled %d times", body, times)
-		}
-	}
+	handleTheRest(t, pool, queue, n, handled)
 }
 
 func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
@@ -296,22 +304,7 @@ func TestDrainLetsASlowHandlerFinishAndGivesBackTheRest(t *testing.T) {
 			return ready(t, own, queue) == n-done
 		})
 	}
-	// None was dropped.
-	c := consume(t, pool, consumer.Config{Queue: queue}, func(_ context.Context, d *consumer.Delivery) error {
-		mu.Lock()
-		defer mu.Unlock()
-		handled[string(d.Body)]++
-		return nil
-	})
-	eventually(t, "every message is handled", patience, func() bool { mu.Lock(); defer mu.Unlock(); return len(handled) == n })
-	if err := c.stop(); err != nil {
-		t.Error(err)
-	}
-	for body, times := range handled {
-		if times != 1 {
-			t.Errorf("message %s was handled %d times", body, times)
-		}
-	}
+	handleTheRest(t, pool, queue, n, handled)
 }
 
 // prefetchFor is as much as a drain can give back uncounted: from 4.3 on anything.
