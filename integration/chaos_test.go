@@ -23,7 +23,12 @@ import (
 	"github.com/mqkit/mqkit/topology"
 )
 
-var chaosSeed = flag.Uint64("seed", 0, "what chaos begins with; 0 takes one by the clock")
+var (
+	chaosSeed = flag.Uint64("seed", 0, "what chaos begins with; 0 takes one by the clock")
+
+	// By default it leaves something of the machine to the tests beside it.
+	chaosPause = flag.Duration("pause", 2*time.Millisecond, "how long a publisher of chaos pauses between messages")
+)
 
 const (
 	// backlog is how much may be confirmed and not consumed: publishers wait above it.
@@ -400,6 +405,9 @@ func (r *round) publish(ctx context.Context, publisher int) {
 		}
 		if r.manner.sync {
 			_ = c.Wait(context.WithoutCancel(ctx)) // its verdict is in the books
+		}
+		if *chaosPause > 0 {
+			pause(ctx, *chaosPause)
 		}
 	}
 }
