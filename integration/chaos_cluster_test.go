@@ -31,7 +31,7 @@ func TestClusterChaos(t *testing.T) {
 	t.Parallel()
 	cl := cluster(t)
 	requireVersion(t, cl.Nodes()[0], ">=4.3") // before, a cluster that was parted does not heal by itself
-	c := newChaos(t)
+	c := newChaos(t, *clusterFaults)
 	all := &chaosCluster{t: t, cl: cl}
 	c.urls, c.broker = cl.URLs(), cl.Nodes()[0].URL
 	c.written = func() { settled(t, cl) }
@@ -42,13 +42,13 @@ func TestClusterChaos(t *testing.T) {
 		if next == 0 {
 			next = r.r.IntN(len(shapes))
 		}
-		for range min(clusterFaultsOfRound, *clusterFaults-sum(c.made)) {
+		for range c.left(clusterFaultsOfRound) {
 			list = append(list, shapes[next%len(shapes)])
 			next++
 		}
 		return list
 	}
-	for n := 0; sum(c.made) < *clusterFaults && !t.Failed(); n++ {
+	for n := 0; c.left(1) > 0; n++ {
 		c.round(manners[n%len(manners)])
 	}
 	t.Log(c)

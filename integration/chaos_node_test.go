@@ -22,16 +22,16 @@ func TestChaos(t *testing.T) {
 	one := &chaosNode{t: t, node: node, user: user, password: password}
 	one.createUser()
 	one.proxy = mqtest.NewProxy(t, as(t, node.URL(), user, password, "/"), mqtest.ProxyConfig{Journal: 1}) // its end is no use here
-	c := newChaos(t)
+	c := newChaos(t, *chaosFaults)
 	c.urls, c.broker = []string{one.proxy.URL()}, node.URL
 	c.written = func() { settled(t, node) }
 	c.faults = func(r *round) (list []*mishap) {
-		for range min(faultsOfRound, *chaosFaults-sum(c.made)) {
+		for range c.left(faultsOfRound) {
 			list = append(list, one.fault(r))
 		}
 		return list
 	}
-	for sum(c.made) < *chaosFaults && !t.Failed() {
+	for c.left(1) > 0 {
 		c.round(manner{})
 	}
 	t.Log(c)

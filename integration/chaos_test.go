@@ -26,6 +26,8 @@ import (
 var (
 	chaosSeed = flag.Uint64("seed", 0, "what chaos begins with; 0 takes one by the clock")
 
+	chaosDuration = flag.Duration("duration", 0, "how long chaos goes on; 0: until it has made its number of faults")
+
 	// By default it leaves something of the machine to the tests beside it.
 	chaosPause = flag.Duration("pause", 2*time.Millisecond, "how long a publisher of chaos pauses between messages")
 )
@@ -49,6 +51,8 @@ const (
 // the books of a long run find room.
 type chaos struct {
 	t       *testing.T
+	began   time.Time
+	most    int // faults, unless there is a duration
 	r       *rand.Rand
 	urls    []string                 // that the client knows
 	broker  func() string            // a URL that leads there whatever is broken, once nothing is
@@ -90,14 +94,28 @@ func (m manner) String() string {
 	return s
 }
 
-func newChaos(t *testing.T) *chaos {
+func newChaos(t *testing.T, faults int) *chaos {
 	t.Helper()
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-seed %d", seed)
-	return &chaos{t: t, r: rand.New(rand.NewPCG(seed, 1)), patient: patience, made: map[string]int{}, seen: map[string]int{}}
+	return &chaos{t: t, began: time.Now(), most: faults, r: rand.New(rand.NewPCG(seed, 1)), patient: patience, made: map[string]int{}, seen: map[string]int{}}
+}
+
+// left is how many faults are still to be made, n at most.
+func (c *chaos) left(n int) int {
+	switch {
+	case c.t.Failed():
+		return 0
+	case *chaosDuration == 0:
+		return min(n, c.most-sum(c.made))
+	case time.Since(c.began) < *chaosDuration:
+		return n
+	default:
+		return 0
+	}
 }
 
 func sum(counts map[string]int) (n int) {
@@ -110,7 +128,7 @@ func sum(counts map[string]int) (n int) {
 // String is the table of verdicts, faults, and how long the next confirm took.
 func (c *chaos) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%d faults made, %d of them noticed by the client\n%v", sum(c.made), sum(c.seen), c.total)
+	fmt.Fprintf(&s, "%d faults made in %v, %d of them noticed by the client\n%v", sum(c.made), time.Since(c.began).Round(time.Second), sum(c.seen), c.total)
 	for _, name := range slices.Sorted(maps.Keys(c.made)) {
 		fmt.Fprintf(&s, "%s: %d made, %d noticed\n", name, c.made[name], c.seen[name])
 	}
