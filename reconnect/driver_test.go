@@ -9,8 +9,8 @@ import (
 )
 
 // TestTheDriversOwnRecoveryStaysOff: what it recovers keeps its delivery tags, so that a
-// late ack settles another message. Nobody but our link may dial, and here no link runs:
-// after a cut there is no second connection, however long one waits.
+// late ack settles another message. After a cut, where no link runs that would dial again,
+// the connection and its channel stay closed.
 func TestTheDriversOwnRecoveryStaysOff(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		b := mqtest.NewInMemory(t)
