@@ -41,7 +41,7 @@ func TestNackedByOneQueueIsStoredInAnother(t *testing.T) {
 // asks, so the broker closes it where nothing consumes them, as on ours.
 func TestADirectReplyToWithoutAConsumerIsRefusedAlone(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		f := newMemoryFixture(t, producer.Config{}, backoffOf(time.Millisecond))
+		f := newMemoryFixture(t, producer.Config{}, backoffOf(time.Second))
 		closes := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "channel.close"})
 		cs := f.publish("1")
 		asks := producer.Text("asks").ToQueue("q")

@@ -120,7 +120,7 @@ func TestATooLongNameCostsTheDriverItsConnectionAndUsNothing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
-				f := newMemoryFixture(t, producer.Config{}, backoffOf(time.Millisecond))
+				f := newMemoryFixture(t, producer.Config{}, backoffOf(time.Second))
 				conn, bare := bareDriver(t, f.broker, f.broker.Dial)
 				closed := conn.NotifyClose(make(chan *amqp.Error, 1))
 				_ = bare.PublishWithContext(t.Context(), "", "q", false, false, tt.driver)
@@ -130,7 +130,9 @@ func TestATooLongNameCostsTheDriverItsConnectionAndUsNothing(t *testing.T) {
 				}
 				m := producer.Text("x").ToQueue("q")
 				tt.ours(&m)
-				if err := f.Publish(t.Context(), m); producer.VerdictOf(err) != producer.Refused || !producer.SafeToRetry(err) {
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				if err := f.Publish(ctx, m); producer.VerdictOf(err) != producer.Refused || !producer.SafeToRetry(err) {
 					t.Errorf("%v", err)
 				}
 				f.verdict(f.publish("good")[0], producer.Confirmed)
