@@ -126,7 +126,7 @@ func TestQosIsNeverGlobal(t *testing.T) {
 		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(501, "")) // then one delivery at a time
 		f.renewed()
 		f.cut(f.received.of("basic.consume")[1])
-		_, third := f.received.await(t, 0, 3, "basic.consume")
+		f.received.await(t, 0, 3, "basic.consume")
 		f.cancel()
 		f.received.await(t, 0, 4, "basic.consume")
 		f.stop()
@@ -139,7 +139,7 @@ func TestQosIsNeverGlobal(t *testing.T) {
 				t.Errorf("%v is global", e)
 			}
 		}
-		if len(all) < 4 || third == nil {
+		if len(all) < 4 {
 			t.Errorf("it was asked for a prefetch %d times", len(all))
 		}
 	})
