@@ -210,3 +210,38 @@ func TestConsumerComesBackAfterARestart(t *testing.T) {
 		}
 	})
 }
+
+// TestADeadLetterWithoutAPlaceWaitsForOne: at-most-once, which is what the broker does
+// without a word where one of three settings is missing, drops it.
+func TestADeadLetterWithoutAPlaceWaitsForOne(t *testing.T) {
+	for name, tt := range map[string]struct {
+		queue topology.Queue
+		kept  int
+	}{
+		"the preset":   {topology.Queue{Name: "q"}, 1},
+		"at most once": {topology.Queue{Name: "q", DeadLetterStrategy: topology.AtMostOnce}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				all := topology.WithDeadLetters(tt.queue)
+				without := topology.Topology{Exchanges: all.Exchanges, Queues: all.Queues[:1]}
+				f := newMemoryFixture(t, consumer.Config{}, func(context.Context, *consumer.Delivery) error {
+					return consumer.Reject(nil)
+				}, func(_ *mqtest.Config, pool *reconnect.Config) { pool.Topology = without })
+				f.enqueue("a")
+				f.until("it is rejected", func() bool { return f.Status().Rejected == 1 })
+				time.Sleep(time.Hour) // in the bubble
+				if n := f.Stats().Deliveries; n != 1 {
+					t.Errorf("it was given out %d times", n)
+				}
+				if err := f.pool.Declare(t.Context(), all); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Hour) // in the bubble
+				if got := f.broker.Queue(all.Queues[1].Name).Len(); got != tt.kept {
+					t.Errorf("%d dead letters, want %d", got, tt.kept)
+				}
+			})
+		})
+	}
+}
