@@ -208,3 +208,63 @@ func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatAStreamDoesNotDoForTheDriverAlone: without a prefetch there is no subscription,
+// a nack brings nothing back and is no error, and to get one message costs the connection.
+// Here what failed is handled again, on the first connection.
+func TestWhatAStreamDoesNotDoForTheDriverAlone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var handled []string
+		f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
+			if handled = append(handled, string(d.Body)); len(handled) == 1 {
+				return errors.New("failed")
+			}
+			return nil
+		}, aStream())
+		f.enqueue("a", "b")
+		f.until("both are acked", func() bool { return f.Status().Acked == 2 })
+		if want := []string{"a", "a", "b"}; !slices.Equal(handled, want) {
+			t.Errorf("handled %q, want %q", handled, want)
+		}
+		conn, err := amqp.DialConfig(f.broker.URL(), amqp.Config{Dial: f.broker.Dial, Heartbeat: time.Minute})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed := conn.NotifyClose(make(chan *amqp.Error, 1))
+		consume := func(prefetch int) (*amqp.Channel, <-chan amqp.Delivery, error) {
+			ch, err := conn.Channel()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ch.Qos(prefetch, 0, false); err != nil {
+				t.Fatal(err)
+			}
+			in, err := ch.Consume("q", "", false, false, false, false, amqp.Table{"x-stream-offset": "first"})
+			return ch, in, err
+		}
+		var told *amqp.Error
+		if _, _, err := consume(0); !errors.As(err, &told) || told.Code != amqp.PreconditionFailed {
+			t.Errorf("without a prefetch: %v", err)
+		}
+		ch, in, err := consume(10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := (<-in).Nack(false, true); err != nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(time.Minute) // in the bubble
+		if len(in) != 0 || ch.IsClosed() {
+			t.Errorf("after a nack %d came again, the channel is closed: %v", len(in), ch.IsClosed())
+		}
+		_, _, err = ch.Get("q", true)
+		if end := <-closed; err == nil || end == nil || end.Code != amqp.NotImplemented {
+			t.Errorf("get: %v, and the connection ended with %v", err, end)
+		}
+		if n := len(f.received.of("basic.get")); n != 1 || f.Stats().Sessions != 1 {
+			t.Errorf("%d gets, %+v", n, f.Stats())
+		}
+	})
+}

@@ -244,8 +244,12 @@ func TestStoppedNodeComesBackAndPausedNodeFallsSilent(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	begin := time.Now()
 	if err := node.Stop(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 30*time.Second {
+		t.Errorf("it took %s to stop: nothing in it has heard the signal", took)
 	}
 	if err := node.WaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), "ended") {
 		t.Errorf("a stopped node: %v, want that the container has ended", err)
