@@ -95,12 +95,15 @@ func newDelivery(s *session, raw *amqp.Delivery) *Delivery {
 }
 
 // Attempt is which attempt at this message this is, from 1: one more than
-// x-delivery-count, the failed deliveries that a quorum queue counts. Where
-// nothing is counted, as in classic queues and for what was released on RabbitMQ
-// 4.3, it is 1, or 2 if the message was given out before.
+// x-delivery-count, the failed deliveries that a quorum queue counts. From RabbitMQ
+// 4.3 on what was released has not failed. Where nothing is counted, as in classic
+// queues, it is 1, or 2 if the message was given out before.
 func (d *Delivery) Attempt() int {
 	if n, ok := count(d.Headers["x-delivery-count"]); ok {
 		return n + 1
+	}
+	if _, ok := count(d.Headers["x-acquired-count"]); ok {
+		return 1 // it counts, and nothing has failed yet
 	}
 	if d.Redelivered {
 		return 2
