@@ -77,6 +77,7 @@ type run struct {
 	inARow      int
 	settled     [release + 1]uint64
 	releasedAt  int // given back at a drain's deadline
+	lateErr     error
 	careful     int // deliveries that are to be settled before more than one is asked for, see beCareful
 	offset      Offset
 }
@@ -91,7 +92,8 @@ type run struct {
 // has begun go back to the queue, running handlers have Config.DrainTimeout to
 // finish, their verdicts are written. Then it returns nil; or a *DrainError if
 // some did not finish; or another error if the broker has not said, within 5 s, that it
-// has all verdicts: then some of these messages may come again.
+// has all verdicts: then some of these messages may come again. So may those whose
+// connection is lost while it drains, which is no error.
 func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	if h == nil {
 		return errors.New("consumer: Run needs a handler")
@@ -162,19 +164,18 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	r.session, r.since = nil, time.Now()
 	r.cause = errors.New("Run has returned")
 	r.mu.Unlock()
-	switch n := r.releasedLate(); {
-	case left != nil:
-		left.Running = running
-		return left
-	case !asked:
+	if !asked {
 		return err // the broker's or the pool's word, not ctx's
-	case r.unclean != nil:
-		return r.unclean
-	case n > 0 || running > 0:
-		return &DrainError{Released: n, Running: running}
-	default:
-		return nil
 	}
+	n, late := r.leftLate()
+	switch {
+	case left != nil:
+		left.Released += n
+		left.Running = running
+	case n > 0 || running > 0:
+		late = errors.Join(&DrainError{Released: n, Running: running}, late)
+	}
+	return errors.Join(r.unclean, late)
 }
 
 // drainReserve is kept of Pool.Close's ctx for closing the channel.
@@ -234,7 +235,7 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 				continue
 			}
 		case <-s.restored:
-			return r.leave(s, errRestored)
+			return r.leave(s, in, errRestored)
 		case <-ctx.Done():
 		}
 		break
@@ -242,7 +243,8 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 	select {
 	case _, ok := <-cancels:
 		if ok { // else the driver has closed it with the channel
-			return r.leave(s, reconnect.Missing(s.queue, errCancelled))
+			s.gone = true
+			return r.leave(s, in, reconnect.Missing(s.queue, errCancelled))
 		}
 	default:
 	}
@@ -267,17 +269,14 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 
 // leave leaves the channel to the handlers that still run on it. Run's next session takes
 // another one.
-func (r *run) leave(s *session, cause error) error {
+func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.mu.Lock()
 	s.noMultiple = true // overdue tags may be void
 	s.mu.Unlock()
 	s.setDraining()
 	s.setCancelled()
-	if errors.Is(cause, errRestored) {
-		s.unproven.Store(0) // the answer to the cancel will prove it, as in a drain
-	}
 	s.ch.Keep()
-	r.lingers.Go(s.linger)
+	r.lingers.Go(func() { s.linger(in) })
 	return cause
 }
 

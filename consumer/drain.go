@@ -7,6 +7,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 const (
@@ -18,8 +20,9 @@ const (
 	// keeps further ones back until some of these are in the log, and forgets what it keeps
 	// back when the channel closes, close-ok or not: acks and releases written just before are
 	// then lost, and the deliveries counted as failed (rabbitmq-server issue 10327, seen on
-	// 3.10 to 4.3). After more than that a drain waits for proof, see session.prove.
-	mostUnproven = 32
+	// 3.10 to 4.3). What it has kept back before, up to three commands, may come on top.
+	// After more than that a drain waits for proof, see session.prove.
+	mostUnproven = 32 - 3
 
 	// leastPriority is that of a subscription that wants no message.
 	leastPriority = -1000
@@ -55,24 +58,82 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	defer stop()
 
 	s.setDraining()
-	s.unproven.Store(0) // the answer to the cancel proves what was written before it
-	if err := s.cancelSubscription(ctx); err == nil {
-		// The driver closes in after the last delivery that came before cancel-ok.
-		for raw := range in {
-			s.take(&raw)
-		}
-	}
+	ended := s.endSubscription(ctx, in)
 	s.setCancelled()
 	s.giveBack(ctx, 0)
+	var unproven error
+	if ended {
+		unproven = s.prove(ctx, 0)
+	}
 	if err := s.ch.Err(); err != nil {
 		s.end(err)
-		return nil // the broker gives all of it out again
+		return unproven // nil if it was lost: the broker gives all of it out again
 	}
 	left := s.finishSettling()
-	err := s.close(ctx)
+	err := errors.Join(unproven, s.close(ctx))
 	s.end(errDrained)
 	if left > 0 {
-		return &DrainError{Released: left}
+		err = errors.Join(&DrainError{Released: left}, err)
+	}
+	return err
+}
+
+// linger lets the handlers of a session finish whose subscription has ended, and its
+// channel has not: what is not overdue can still be settled there. It waits for them at
+// most until Run is drained.
+func (s *session) linger(in <-chan amqp.Delivery) {
+	r := s.run
+	ctx, stop := s.untilDrained()
+	defer stop()
+	ended := s.endSubscription(ctx, in)
+	s.giveBack(ctx, r.drainTimeout())
+	var err error
+	if ended {
+		err = s.prove(ctx, r.drainTimeout())
+	}
+	if s.ch.Err() == nil {
+		left := s.finishSettling()
+		err = errors.Join(err, s.close(ctx))
+		r.left(left, err)
+	}
+	if err != nil {
+		r.cfg.Logger.Warn("the channel of an ended subscription", "queue", s.queue, "error", err)
+	}
+	s.end(errCancelled)
+	<-s.settlerDone
+}
+
+// endSubscription cancels the subscription and takes what came before the answer. If the
+// broker has cancelled it, it keeps the consumer until this; if not, a quorum queue answers
+// when all that was settled before is in its log.
+func (s *session) endSubscription(ctx context.Context, in <-chan amqp.Delivery) (ok bool) {
+	if !s.gone {
+		s.provesNext()
+	}
+	err := s.ch.CallSlow(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
+	if err != nil {
+		return false
+	}
+	for raw := range in { // the driver closes it behind the last one
+		s.take(&raw)
+	}
+	return true
+}
+
+// close ends the channel of a session that is settled. Its time is that of closing, not
+// what is left of the drain's.
+func (s *session) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	return s.unlessLost(s.ch.Close(ctx))
+}
+
+// unlessLost is nil if err says that the channel is lost, or that its queue is gone: then the
+// broker gives out again what it does not have, if it has it.
+func (s *session) unlessLost(err error) error {
+	var told *reconnect.BrokerError
+	if errors.Is(err, reconnect.ErrLost) || errors.As(err, &told) && told.Code == amqp.NotFound {
+		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("drain: %w", err)
@@ -80,80 +141,51 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	return nil
 }
 
-// linger lets the handlers of a session finish whose subscription the broker has
-// cancelled. Its channel lives: what is not overdue can still be settled there.
-// It waits for them at most until Run is drained.
-func (s *session) linger() {
-	r := s.run
-	ctx, stop := s.untilDrained()
-	defer stop()
-	// Without the driver's cancel-ok the broker keeps the consumer until this.
-	_ = s.cancelSubscription(ctx)
-	s.giveBack(ctx, r.drainTimeout())
-	if s.ch.Err() == nil {
-		r.left(s.finishSettling())
-		if err := s.close(ctx); err != nil {
-			r.cfg.Logger.Warn("the channel of an ended subscription", "queue", s.queue, "error", err)
-		}
-	}
-	s.end(errCancelled)
-	<-s.settlerDone
-}
-
-// cancelSubscription ends the subscription. For one that it has not cancelled itself, a
-// quorum queue answers when all that was settled before is in its log.
-func (s *session) cancelSubscription(ctx context.Context) error {
-	return s.ch.Call(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
-}
-
-// close ends the channel of a session that is settled. Its time is that of closing, not
-// what is left of the drain's. If the channel is lost there is no error: the broker gives
-// out again what it does not have.
-func (s *session) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	var unproven error
-	if s.unproven.Load() > mostUnproven && !s.run.stream {
-		unproven = s.prove(ctx)
-	}
-	if s.ch.Err() != nil {
+// prove waits until a quorum queue has written to its log what was settled on the channel,
+// if that is more than it takes. For that it subscribes once more, and ends that: both answers
+// come from behind the log. What is delivered meanwhile, one message at most, is treated as
+// everything else; so the session has still to live.
+func (s *session) prove(ctx context.Context, laters time.Duration) error {
+	if s.isProven() || s.run.stream || s.ch.Err() != nil {
 		return nil
 	}
-	if err := s.ch.Close(ctx); unproven == nil && s.ch.Err() == nil {
-		return err
-	}
-	return unproven
-}
-
-// prove waits until a quorum queue has written to its log what was settled on the channel.
-// For that it subscribes once more, and ends that: both answers come from behind the log.
-// What is delivered meanwhile, one message at most, goes back.
-func (s *session) prove(ctx context.Context) error {
-	return s.ch.CallSlow(ctx, "wait for the settlements to be written", func(raw *amqp.Channel) error {
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	var in <-chan amqp.Delivery
+	tag := s.tag + "-end"
+	err := s.ch.CallSlow(closing, "wait for the settlements to be written", func(raw *amqp.Channel) (err error) {
 		if err := raw.Qos(1, 0, false); err != nil {
 			return err
 		}
-		tag := s.tag + "-end"
-		in, err := raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{"x-priority": int64(leastPriority)})
+		in, err = raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{"x-priority": int64(leastPriority)})
 		if err != nil {
 			return err
 		}
-		if err := raw.Cancel(tag, false); err != nil {
-			return err
-		}
-		for back := range in { // until cancel-ok, or the end of the channel
-			d := newDelivery(s, &back)
-			s.run.received(d)
-			if err := raw.Nack(d.Tag, false, true); err != nil {
-				return err
-			}
-			s.run.count(write{tag: d.Tag, verdict: release, covers: 1})
-			s.mu.Lock()
-			s.run.tellSettledLocked(d, release.String())
-			s.mu.Unlock()
-		}
-		return nil
+		s.provesNext()
+		return raw.Cancel(tag, false)
 	})
+	if err != nil {
+		s.ch.Abandon() // it has had its time
+		return s.unlessLost(err)
+	}
+	for raw := range in {
+		s.take(&raw)
+	}
+	s.giveBack(ctx, laters)
+	return nil
+}
+
+// provesNext notes that the next answer proves what is written by now.
+func (s *session) provesNext() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unproven = s.writing
+}
+
+func (s *session) isProven() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unproven+s.ledger.pending() <= mostUnproven
 }
 
 // setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,16 +230,16 @@ func TestPoolCloseDrainsTheConsumer(t *testing.T) {
 }
 
 // TestADrainWaitsForProof: a quorum queue takes 32 settlements of a channel at a time, and
-// forgets what is behind them when that is closed. After more it subscribes once more, and
-// gives back what that brings, before it closes; after fewer it just closes.
+// forgets what is behind them when that is closed. After nearly as many it subscribes once
+// more, and gives back what that brings, before it closes; after fewer it just closes.
 func TestADrainWaitsForProof(t *testing.T) {
 	const workers = 2
 	for name, tt := range map[string]struct {
 		waiting int
 		want    []string // behind the settlements
 	}{
-		"32 settlements": {32 - workers, []string{"channel.close"}},
-		"33 settlements": {33 - workers, []string{"basic.qos", "basic.consume", "basic.cancel", "basic.nack", "channel.close"}},
+		"29 settlements": {29 - workers, []string{"channel.close"}},
+		"30 settlements": {30 - workers, []string{"basic.qos", "basic.consume", "basic.cancel", "basic.nack", "channel.close"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -279,6 +280,84 @@ func TestADrainWaitsForProof(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAProofBefore43CostsNoMessageAFailure: what it brings is handled there, as all that
+// waits is.
+func TestAProofBefore43CostsNoMessageAFailure(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const workers = 40
+		end := make(chan struct{})
+		var handled atomic.Int64
+		f := newMemoryFixture(t, consumer.Config{Workers: workers, Prefetch: workers, DrainTimeout: patience}, func(_ context.Context, d *consumer.Delivery) error {
+			<-end
+			time.Sleep(time.Duration(d.Tag%2) * time.Second)            // in the bubble: many have an ack of their own
+			time.Sleep(time.Duration(workers-d.Tag) * time.Millisecond) // in the bubble: the last one first
+			handled.Add(1)
+			return nil
+		}, rules42, queues(topology.Queue{Name: "q", DeliveryLimit: 1}))
+		f.enqueue(numbered(1, workers+2)...)
+		f.until("all workers are busy", func() bool { return f.Status().Handling == workers })
+		f.stop()
+		f.next("basic.cancel")
+		close(end)
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		if proofs := f.received.of("basic.consume"); len(proofs) != 2 || handled.Load() != workers+1 {
+			t.Errorf("%d subscriptions, %d handled; want two, and one more than at once", len(proofs), handled.Load())
+		}
+		f.contains(fmt.Sprint(workers + 2))
+	})
+}
+
+// TestARefusedProofIsToldUnlessTheQueueIsGone: what was settled may be forgotten.
+func TestARefusedProofIsToldUnlessTheQueueIsGone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		code int
+		want string // of Run's error
+	}{
+		"not permitted":     {403, "wait for the settlements to be written"},
+		"the queue is gone": {404, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				g := newGate()
+				f := newMemoryFixture(t, consumer.Config{Prefetch: 100, DrainTimeout: patience}, g.handle)
+				f.enqueue(numbered(1, 50)...)
+				first := g.next(t)
+				f.waiting(49)
+				refused := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.CloseChannel(tt.code, "test")})
+				f.stop()
+				f.waiting(0)
+				first.end <- nil
+				err := f.wait()
+				if got := fmt.Sprint(err); (err != nil) != (tt.want != "") || !strings.Contains(got, tt.want) || brokersCode(err) != tt.code && err != nil {
+					t.Errorf("Run returned %v", err)
+				}
+				if refused.Hits() != 1 {
+					t.Errorf("%d were refused", refused.Hits())
+				}
+			})
+		})
+	}
+}
+
+// TestADrainTellsWhatItHasLeftAndWhatIsNotProven together.
+func TestADrainTellsWhatItHasLeftAndWhatIsNotProven(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 100, DrainTimeout: time.Second}, g.handle)
+		f.enqueue(numbered(1, 50)...)
+		g.next(t)
+		f.waiting(49)
+		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.Drop()})
+		f.stop()
+		var left *consumer.DrainError
+		if err := f.wait(); !errors.As(err, &left) || left.Released != 1 || !strings.Contains(err.Error(), "wait for the settlements to be written") {
+			t.Errorf("Run returned %v", err)
+		}
+	})
 }
 
 // TestADrainWithoutProofClosesAnyway, in its time, and says so.

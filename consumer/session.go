@@ -8,7 +8,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -29,13 +28,13 @@ type session struct {
 	handlers context.Context
 	abort    context.CancelCauseFunc
 
+	gone        bool          // the broker has cancelled it; set before it lingers
 	careful     bool          // it asks for one delivery at a time
 	restored    chan struct{} // closed when that has gone well for long enough
 	drains      chan struct{} // closed when a drain begins
 	wake        chan struct{} // capacity 1: the settler is to look
 	settlerDone chan struct{}
 
-	unproven atomic.Int64 // settlements written, see mostUnproven
 
 	mu         sync.Mutex // guards what follows; held for no call and no write
 	ledger     ledger
@@ -52,6 +51,8 @@ type session struct {
 	ending     bool                      // the settler writes what there is and ends
 	givesBack  bool                      // what waits for a handler is not handled any more
 	quiet      chan struct{}             // closed when it gets quiet, see isQuietLocked
+	unproven   int                       // settlements that were handed to the settler, see mostUnproven
+	writing    int                       // of these, what it may be writing now
 }
 
 func newSession(r *run, ch *reconnect.Channel) *session {
@@ -268,6 +269,8 @@ func (s *session) settler() {
 		if ending && !s.run.stream {
 			ws = s.ledger.releaseRest(ws)
 		}
+		s.writing = len(ws)
+		s.unproven += len(ws)
 		s.mu.Unlock()
 		if len(ws) > 0 {
 			if err := s.write(ws); err != nil {
@@ -318,7 +321,6 @@ func (s *session) write(ws []write) error {
 			}
 			return err
 		}
-		s.unproven.Add(1)
 		s.run.count(w)
 		if s.careful && s.run.wentWell(w.covers) {
 			s.careful = false // the settler's alone by now

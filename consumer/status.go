@@ -153,14 +153,18 @@ func (r *run) failed(err error) time.Duration {
 	return pauseAfter(r.inARow)
 }
 
-func (r *run) left(n int) {
+// left notes what a session that ended before Run did has not finished cleanly.
+func (r *run) left(n int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.releasedAt += n
+	if r.ctx.Err() != nil {
+		r.lateErr = errors.Join(r.lateErr, err)
+	}
 }
 
-func (r *run) releasedLate() int {
+func (r *run) leftLate() (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.releasedAt
+	return r.releasedAt, r.lateErr
 }

@@ -11,11 +11,11 @@ import (
 	"github.com/mqkit/mqkit/reconnect"
 )
 
-var clusterFaults = flag.Int("cluster-faults", 2, "how many faults TestClusterChaos makes")
+var clusterFaults = flag.Int("cluster-faults", 1, "how many faults TestClusterChaos makes")
 
 const clusterFaultsOfRound = 8
 
-// manners are those of a round, one after the other.
+// manners are those of a round, one after the other. Few faults are spread over many.
 var manners = []manner{
 	{},
 	{sync: true},
@@ -36,20 +36,21 @@ func TestClusterChaos(t *testing.T) {
 	c.urls, c.broker = cl.URLs(), cl.Nodes()[0].URL
 	c.written = func() { settled(t, cl) }
 	c.patient = 3 * time.Minute
-	next := 0
+	next, first := c.r.IntN(1000), c.r.IntN(len(manners))
+	ofRound := clusterFaultsOfRound
+	if *chaosDuration == 0 {
+		ofRound = min(ofRound, max(1, *clusterFaults/len(manners)))
+	}
 	c.faults = func(r *round) (list []*mishap) {
 		shapes := all.shapes(r)
-		if next == 0 {
-			next = r.r.IntN(len(shapes))
-		}
-		for range c.left(clusterFaultsOfRound) {
+		for range c.left(ofRound) {
 			list = append(list, shapes[next%len(shapes)])
 			next++
 		}
 		return list
 	}
 	for n := 0; c.left(1) > 0; n++ {
-		c.round(manners[n%len(manners)])
+		c.round(manners[(first+n)%len(manners)])
 	}
 	t.Log(c)
 }

@@ -36,17 +36,38 @@ func (lf *life) declare(ctx context.Context) error {
 }
 
 // shortPatience is for a declare once others have cost all of RPCTimeout.
-const shortPatience = 100 * time.Millisecond
+const shortPatience = 500 * time.Millisecond
 
 // redeclare declares what it can. What the broker refuses (somebody deleted a queue and
-// made another of its name) is passed over, and so is what it does not answer: it looks for
-// more than a minute for a classic queue whose node was killed, and is well. All these
-// together are waited for no longer than RPCTimeout. They are in Status, and
-// are tried again with the next connection, or when a session ends because something was
-// missing. An error is about the connection.
-func (lf *life) redeclare(ctx context.Context, list []topology.Topology) (err error) {
+// made another of its name; a classic queue's node is down) is passed over, and so is what it
+// does not answer: it looks for more than a minute for a classic queue whose node was killed,
+// and is well. These are waited for no longer than RPCTimeout together, and shortPatience for
+// each further one. They are in Status, and are tried again with the next connection, or
+// when a session ends because something was missing. An error is about the connection.
+//
+// Whoever comes while it goes on waits for that, and does not declare it all once more.
+func (lf *life) redeclare(ctx context.Context, list []topology.Topology) error {
+	select {
+	case lf.redeclaring <- struct{}{}:
+		defer func() { <-lf.redeclaring }()
+		return lf.declareEach(ctx, list)
+	default:
+	}
+	select {
+	case lf.redeclaring <- struct{}{}:
+		<-lf.redeclaring
+		return nil
+	case <-lf.conn.gone:
+		return lf.lost()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (lf *life) declareEach(ctx context.Context, list []topology.Topology) (err error) {
 	patience := lf.link.pool.cfg.RPCTimeout
 	faults := &topologyFaults{lf: lf, list: make([]error, len(list)), answered: make([]bool, len(list))}
+	lf.faults.Store(faults)
 	var ch *Channel
 	for i, entity := range list {
 		if ch == nil {
@@ -63,19 +84,17 @@ func (lf *life) redeclare(ctx context.Context, list []topology.Topology) (err er
 		})
 		unanswered := within.Err() != nil
 		cancel()
-		switch {
-		case err == nil:
+		if err == nil {
 			continue
+		}
+		_ = ch.close(within) // in the background, after the call; if the broker has not
+		switch {
 		case ctx.Err() != nil || lf.conn.reason() != nil:
-			_ = ch.close(ctx)
 			return err
-		case unanswered: // the call ends the channel when it ends
+		case unanswered:
 			patience -= time.Since(began)
 			err = fmt.Errorf("%w: no answer yet, going on without it", err)
-		case IsFatal(err):
-			_ = ch.close(ctx) // if the broker has not
-		default:
-			_ = ch.close(ctx)
+		case !isAnswer(err):
 			return err
 		}
 		faults.pass(i, err)
@@ -88,6 +107,10 @@ func (lf *life) redeclare(ctx context.Context, list []topology.Topology) (err er
 	return ch.close(ctx)
 }
 
+// isAnswer reports whether an error says something about what was to be declared, and not
+// only that the channel or the connection is closed.
+func isAnswer(err error) bool { return asBrokerError(err) != nil || IsFatal(err) }
+
 // topologyFaults are what of a topology could not be declared on one connection.
 type topologyFaults struct {
 	lf *life
@@ -98,16 +121,16 @@ type topologyFaults struct {
 	told     bool
 }
 
-// answer takes what the broker has answered, late or not. An error that only says that the
-// channel or the connection is closed is no answer.
+// answer takes what the broker has answered, late or not. Too late is what comes when all
+// is being declared once more.
 func (f *topologyFaults) answer(i int, err error) {
-	if err != nil && !IsFatal(err) {
+	if err != nil && !isAnswer(err) {
 		return
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.list[i], f.answered[i] = err, true
-	if f.told && !f.lf.isOver() {
+	if f.told && f.lf.faults.Load() == f && !f.lf.isOver() {
 		f.lf.link.setTopologyFault(errors.Join(f.list...))
 	}
 }
@@ -124,13 +147,13 @@ func (f *topologyFaults) pass(i int, err error) {
 // tell has the faults in Status, and the log.
 func (f *topologyFaults) tell() {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.told = true
 	err := errors.Join(f.list...)
+	f.lf.link.setTopologyFault(err)
+	f.mu.Unlock()
 	if err != nil {
 		f.lf.link.pool.cfg.Logger.Warn("the topology could not be declared again", "role", f.lf.link.role, "error", err)
 	}
-	f.lf.link.setTopologyFault(err)
 }
 
 // declare declares t one entity after the other, each a Call of its own: a large

@@ -30,6 +30,9 @@ type life struct {
 	numbers chan struct{} // holds one for each channel that is open; as large as channel_max
 	kept    chan *Channel // leases that were given back
 
+	redeclaring chan struct{}                  // held by the one who declares the topology again
+	faults      atomic.Pointer[topologyFaults] // of the last time
+
 	// barriers is what the channels of this life want to be called at the
 	// barrier; copied on write.
 	barriers atomic.Pointer[[]*func()]
@@ -41,7 +44,7 @@ type life struct {
 }
 
 func newLife(l *link, addr *address) *life {
-	lf := &life{link: l, addr: addr, unblock: make(chan struct{}), kept: make(chan *Channel, keptLeases)}
+	lf := &life{link: l, addr: addr, unblock: make(chan struct{}), kept: make(chan *Channel, keptLeases), redeclaring: make(chan struct{}, 1)}
 	close(lf.unblock)
 	return lf
 }

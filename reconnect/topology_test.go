@@ -1,9 +1,11 @@
 package reconnect_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -210,6 +212,96 @@ func TestARefusedEntityKeepsNoOtherFromBeingDeclaredAgain(t *testing.T) {
 		}
 		if s := p.Status(reconnect.Publishing); s.TopologyFault == nil || strings.Count(s.TopologyFault.Error(), "the broker refuses it: test (406)") != 2 {
 			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// TestAQueueWhoseNodeIsDownKeepsNobodyFromReconnecting: before RabbitMQ 4.0 the answer is a
+// 404 that is no reason to give up, and comes at once.
+func TestAQueueWhoseNodeIsDownKeepsNobodyFromReconnecting(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		const text = "NOT_FOUND - home node 'rabbit@b' of durable queue 'orders' in vhost '/' is down or inaccessible"
+		down := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Do: mqtest.CloseChannel(404, text)})
+		f.cut(1)
+		after(2 * pause)
+		s := p.Status(reconnect.Publishing)
+		if s.State != reconnect.Connected || s.TopologyFault == nil || !strings.Contains(s.TopologyFault.Error(), "home node") || reconnect.IsFatal(s.TopologyFault) {
+			t.Errorf("status %+v", s)
+		}
+		if n := hits(f.accepted); n != 2 || hits(down) != 1 {
+			t.Errorf("%d connections, %d answers", n, hits(down))
+		}
+	})
+}
+
+// TestALateAnswerIsNoneOnceAllIsDeclaredAgain: what is newer counts.
+func TestALateAnswerIsNoneOnceAllIsDeclaredAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		cfg.RPCTimeout = 10 * time.Second
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Count: 1, Do: mqtest.Delay(time.Minute).Then(mqtest.CloseChannel(404, "NOT_FOUND"))})
+		f.cut(1)
+		after(cfg.RPCTimeout + 2*pause)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault == nil {
+			t.Errorf("status %+v", s)
+		}
+		// A session that misses something has it declared again, as its queue is back.
+		sessions := 0
+		err := p.Run(limited(t), reconnect.Publishing, func(_ context.Context, ch *reconnect.Channel) error {
+			ch.Ready()
+			if sessions++; sessions == 1 {
+				return reconnect.Missing("orders", errors.New("test"))
+			}
+			return nil
+		}, nil)
+		if s := p.Status(reconnect.Publishing); err != nil || sessions != 2 || s.TopologyFault != nil {
+			t.Errorf("after %d sessions (%v): %+v", sessions, err, s)
+		}
+		after(time.Minute)
+		if s := p.Status(reconnect.Publishing); s.TopologyFault != nil || hits(slow) != 1 {
+			t.Errorf("status %+v", s)
+		}
+	})
+}
+
+// TestSessionsThatMissSomethingHaveItDeclaredOnce: together, however many they are.
+func TestSessionsThatMissSomethingHaveItDeclaredOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const many = 50
+		f := newFixture(t)
+		cfg := f.config()
+		cfg.Topology = orders()
+		p := open(t, cfg)
+		f.await(t, reconnect.Connected)
+		before := len(f.methods("queue.declare"))
+		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Do: mqtest.Delay(time.Second)})
+		var runs sync.WaitGroup
+		for range many {
+			runs.Go(func() {
+				sessions := 0
+				if err := p.Run(limited(t), reconnect.Publishing, func(_ context.Context, ch *reconnect.Channel) error {
+					ch.Ready()
+					if sessions++; sessions == 1 {
+						return reconnect.Missing("orders", errors.New("test"))
+					}
+					return nil
+				}, nil); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		runs.Wait()
+		if n := len(f.methods("queue.declare")) - before; n != len(cfg.Topology.Queues) {
+			t.Errorf("%d declares for %d queues", n, len(cfg.Topology.Queues))
 		}
 	})
 }
