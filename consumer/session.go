@@ -35,7 +35,6 @@ type session struct {
 	wake        chan struct{} // capacity 1: the settler is to look
 	settlerDone chan struct{}
 
-
 	mu         sync.Mutex // guards what follows; held for no call and no write
 	ledger     ledger
 	progress   progress                  // of a stream

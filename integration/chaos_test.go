@@ -42,6 +42,10 @@ const (
 	// noticing is how long a fault is waited for to be noticed.
 	noticing = 8 * time.Second
 
+	// deadLettering is how long a message may be on its way into the dead-letter queue: what
+	// is not confirmed there RabbitMQ sends again after three minutes.
+	deadLettering = 8 * time.Minute
+
 	// stalled is how long nothing has to be confirmed for a fault to count as noticed.
 	stalled = time.Second
 )
@@ -246,7 +250,11 @@ func (c *chaos) round(m manner) {
 	stop()
 	load.Wait()
 
-	end, cancel := context.WithTimeout(context.Background(), redelivery)
+	patient := redelivery
+	if m.deadLetters {
+		patient = deadLettering
+	}
+	end, cancel := context.WithTimeout(context.Background(), 2*patient)
 	defer cancel()
 	if err := r.producer.Close(end); err != nil {
 		t.Errorf("close the producer: %v", err)
@@ -254,8 +262,9 @@ func (c *chaos) round(m manner) {
 	_, ch := dial(t, c.broker())
 	// That nothing is ready is not enough: what a lost consumer held a 4.3 quorum queue gives
 	// out again after a minute.
-	eventually(t, "all that was confirmed is handled", redelivery, func() bool { return r.missing() == 0 })
-	eventually(t, "the queues are empty", redelivery, func() bool {
+	t.Logf("%d messages are confirmed and not handled when the last fault is over", r.missing())
+	eventually(t, "all that was confirmed is handled", patient, func() bool { return r.missing() == 0 })
+	eventually(t, "the queues are empty", patient, func() bool {
 		busy := 0
 		for _, con := range r.watched {
 			s := con.Status()
