@@ -326,7 +326,7 @@ func (r *round) consume(queue string, h consumer.Handler) {
 	r.watched = append(r.watched, consume(r.t, r.pool, consumer.Config{
 		Queue: queue, Workers: 4, Prefetch: 200,
 		OnDelivery: func(d consumer.Receipt) {
-			r.books.Received(ledger.Receipt{ID: d.MessageID, Session: d.ConsumerTag, Tag: d.Tag, Redelivered: d.Redelivered, Failures: d.Attempt - 1})
+			r.books.Received(ledger.Receipt{ID: d.MessageID, Queue: d.Queue, Session: d.ConsumerTag, Tag: d.Tag, Redelivered: d.Redelivered, Failures: d.Attempt - 1})
 		},
 		OnSettlement: func(s consumer.Settlement) {
 			r.books.Settled(ledger.Settlement{ID: s.MessageID, Session: s.ConsumerTag, Tag: s.Tag, Done: s.Verdict})
@@ -386,7 +386,7 @@ func (r *round) getOn(ctx context.Context, url, session string) {
 			pause(ctx, 5*time.Millisecond)
 			continue
 		}
-		r.books.Received(ledger.Receipt{ID: d.MessageId, Session: session, Tag: d.DeliveryTag, Redelivered: d.Redelivered})
+		r.books.Received(ledger.Receipt{ID: d.MessageId, Queue: r.queue, Session: session, Tag: d.DeliveryTag, Redelivered: d.Redelivered})
 		done := ledger.Settlement{ID: d.MessageId, Session: session, Tag: d.DeliveryTag, Done: "ack"}
 		if r.manner.deadLetters && d.DeliveryTag%100 == 0 {
 			done.Done = "reject"

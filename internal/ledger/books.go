@@ -19,6 +19,7 @@ type Verdict struct {
 // Receipt is one delivery as the consumer got it.
 type Receipt struct {
 	ID          string
+	Queue       string // only asked for where there are DeadLetters
 	Session     string // of the consumer: its consumer tag
 	Tag         uint64
 	Redelivered bool

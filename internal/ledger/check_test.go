@@ -131,7 +131,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"rejected, and seen in the dead-letter queue", blind(func(b *books) {
 			b.deadLetters = true
 			b.settlements[0].Done = "reject"
-			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Session: "dead", Tag: 1})
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "dead", Session: "dead", Tag: 1, Redelivered: true})
 			b.settlements = append(b.settlements, ledger.Settlement{ID: "a", Session: "dead", Tag: 1, Done: "ack"})
 		}), nil},
 		{"rejected, and lost behind the dead-letter queue", blind(func(b *books) {
@@ -140,7 +140,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		}), []int{1}},
 		{"in the dead-letter queue without a reject", blind(func(b *books) {
 			b.deadLetters = true
-			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Session: "dead", Tag: 1})
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "dead", Session: "dead", Tag: 1, Redelivered: true})
 		}), []int{6}},
 		{"released by nobody", func(b *books) {
 			for i := range b.events {

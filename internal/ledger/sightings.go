@@ -121,6 +121,9 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 		cause := ""
 		if r.Redelivered {
 			for i, before := range open {
+				if before.Queue != r.Queue {
+					continue
+				}
 				if cause = c.comesAgain(before, r); cause != "" {
 					open = append(open[:i:i], open[i+1:]...)
 					break
@@ -129,7 +132,11 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 		}
 		switch {
 		case cause != "":
-		case !r.Redelivered && c.wasRejected(open):
+		case r.Queue != list[0].Queue: // with the redelivered flag of where it was rejected
+			if !c.wasRejected(open) {
+				c.finding(6, id, "delivery %d of %s came from %q, and nobody had rejected it", r.Tag, r.Session, r.Queue)
+				continue
+			}
 			cause = causeDeadLettered // at least once: a copy may come twice
 		case again > 0:
 			again--
