@@ -185,7 +185,7 @@ func (s *session) provesNext() {
 func (s *session) isProven() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.unproven+s.ledger.pending() <= mostUnproven
+	return s.unproven+s.ledger.writes(s.noMultiple) <= mostUnproven
 }
 
 // setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is

@@ -67,6 +67,21 @@ func (l *ledger) settled(tag uint64) bool {
 // pending is how many verdicts wait to be written.
 func (l *ledger) pending() int { return len(l.singles) + l.acks }
 
+// writes is how many settlements a flush would bring, at most.
+func (l *ledger) writes(noMultiple bool) int {
+	n, prefix := len(l.singles), true
+	for i, acked := 0, 0; acked < l.acks; i++ {
+		e := l.entries[i]
+		prefix = prefix && e.verdict != undecided
+		if e.verdict == ack && !e.written {
+			if acked++; acked == 1 || !prefix || noMultiple {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // unwritten is how many deliveries the broker counts as not settled.
 func (l *ledger) unwritten() int { return l.open + l.pending() }
 

@@ -108,7 +108,12 @@ func TestLedgerKeepsTheBrokersRules(t *testing.T) {
 			case n == 85 && seed%4 == 0:
 				noMultiple = true
 			case n > 85:
-				writes(l.flush(nil, noMultiple), nil)
+				most := l.writes(noMultiple)
+				ws := l.flush(nil, noMultiple)
+				if len(ws) > most {
+					t.Fatalf("seed %d: %v are more than the %d that were foretold", seed, ws, most)
+				}
+				writes(ws, nil)
 				if l.pending() != 0 || len(written) != len(given) {
 					t.Fatalf("seed %d: %d are finished and %d written after a flush, %d pending", seed, len(given), len(written), l.pending())
 				}
