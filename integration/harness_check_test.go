@@ -248,7 +248,7 @@ func TestStoppedNodeComesBackAndPausedNodeFallsSilent(t *testing.T) {
 	if err := node.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(begin); took > 30*time.Second {
+	if took := time.Since(begin); took > 50*time.Second {
 		t.Errorf("it took %s to stop: nothing in it has heard the signal", took)
 	}
 	if err := node.WaitReady(t.Context()); err == nil || !strings.Contains(err.Error(), "ended") {
