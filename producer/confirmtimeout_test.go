@@ -5,7 +5,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 // newStubborn is a producer, in memory, whose messages the broker never confirms by itself.
@@ -99,4 +101,70 @@ func TestOnlyOverdueMessagesAreWaitedForLonger(t *testing.T) {
 			t.Error(c.Err())
 		}
 	})
+}
+
+// TestMessagesWhoseConfirmIsOverdueAreSentAgain: a broker may lose sight of them.
+// It may not answer the close of that channel either, which has to cost nobody the
+// connection.
+func TestMessagesWhoseConfirmIsOverdueAreSentAgain(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{ConfirmTimeout: 40 * time.Millisecond}, silent())
+	f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "channel.close", Do: mqtest.Drop()})
+	cs := f.publish("1", "2", "3")
+	first := f.arrive("1", "2", "3")
+	f.say(first[1], ack(2, false))
+	f.verdict(cs[1], producer.Confirmed)
+	last := f.arrive("1", "3")
+	if last[0].Conn != first[0].Conn || last[0].Channel == first[0].Channel || len(f.received("channel.close")) == 0 {
+		t.Error("they were not sent again on another channel of the same connection")
+	}
+	last = f.arrive("1", "3") // nothing was confirmed on that session either
+	f.say(last[0], ack(2, true))
+	f.verdict(cs[0], producer.Confirmed)
+	f.verdict(cs[2], producer.Confirmed)
+	if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
+		t.Errorf("%d connections, want 1", n)
+	}
+}
+
+// TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed: each waits twice
+// as long the next time.
+func TestOverdueMessagesAreNotSentMoreOftenBecauseOthersAreConfirmed(t *testing.T) {
+	t.Parallel()
+	const timeout = 40 * time.Millisecond
+	stuck := silent()
+	stuck.If = func(e *mqtest.Event) bool { return string(e.Body) == "stuck" }
+	f := newFixture(t, producer.Config{ConfirmTimeout: timeout}, stuck)
+	f.publish("stuck")
+	for began := time.Now(); time.Since(began) < 20*timeout; {
+		f.verdict(f.publish("healthy")[0], producer.Confirmed)
+	}
+	// Sent again after 1, 3, 7 and 15 timeouts, or later.
+	if n := f.Stats().Republished; n < 2 || n > 4+4 { // healthy ones that were on their way, too
+		t.Errorf("%d messages were sent again", n)
+	}
+}
+
+// TestNoConfirmIsOverdueWhileTheConnectionIsBlocked: the broker then reads nothing,
+// not even the end of the message that had it notice the alarm.
+func TestNoConfirmIsOverdueWhileTheConnectionIsBlocked(t *testing.T) {
+	t.Parallel()
+	const timeout = 200 * time.Millisecond
+	f := newFixture(t, producer.Config{ConfirmTimeout: timeout})
+	f.next("confirm.select")
+	f.broker.Block("")
+	c := f.publish("1")[0]
+	f.await(reconnect.Blocked, 1)
+	select {
+	case <-c.Done():
+		t.Errorf("while the broker reads nothing: %v", c.Err())
+	case <-time.After(2 * timeout):
+	}
+	f.stored()
+	f.broker.Unblock()
+	f.verdict(c, producer.Confirmed)
+	if n := f.Stats().Republished; n != 0 {
+		t.Errorf("%d messages were sent again", n)
+	}
+	f.stored("1")
 }

@@ -199,13 +199,7 @@ func (q *fifo) pop() *Confirmation {
 	for q.head < len(q.list) {
 		c := q.list[q.head]
 		q.list[q.head] = nil
-		q.head++
-		if q.head == len(q.list) {
-			q.list, q.head = q.list[:0], 0
-		} else if q.head >= 1024 && q.head*2 >= len(q.list) {
-			q.list = append(q.list[:0], q.list[q.head:]...)
-			q.head = 0
-		}
+		q.list, q.head = compact(q.list, q.head+1)
 		if !c.told {
 			return c
 		}

@@ -27,13 +27,20 @@ func (w *window) trim() {
 	for w.head < len(w.list) && w.list[w.head] == nil {
 		w.head++
 	}
+	w.list, w.head = compact(w.list, w.head)
+}
+
+// compact drops what is before head when that is much, and keeps nothing of it alive.
+func compact(list []*Confirmation, head int) ([]*Confirmation, int) {
 	switch {
-	case w.head == len(w.list):
-		w.list, w.head = w.list[:0], 0
-	case w.head >= 1024 && w.head*2 >= len(w.list):
-		n := copy(w.list, w.list[w.head:])
-		clear(w.list[n:])
-		w.list, w.head = w.list[:n], 0
+	case head == len(list):
+		return list[:0], 0
+	case head >= 1024 && head*2 >= len(list):
+		n := copy(list, list[head:])
+		clear(list[n:])
+		return list[:n], 0
+	default:
+		return list, head
 	}
 }
 

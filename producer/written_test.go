@@ -3,6 +3,7 @@ package producer_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"net"
@@ -206,4 +207,57 @@ func (w *writing) seen(since uint64, id string) bool {
 	return slices.ContainsFunc(w.broker.Journal().Since(since), func(r mqtest.Record) bool {
 		return r.Kind == mqtest.FromClient && bytes.Contains(r.Frame, []byte(id))
 	})
+}
+
+// TestNotSentIsSaidOfWhatNeverReachedTheKernel: the broker reads nothing, so the
+// last that were handed over are still in our buffer when the connection is cut.
+func TestNotSentIsSaidOfWhatNeverReachedTheKernel(t *testing.T) {
+	t.Parallel()
+	const n = 4000
+	f := newFixture(t, producer.Config{MaxInFlight: n, MaxInFlightBytes: 1 << 30}, silent())
+	confirm := f.next("confirm.select")
+	f.do(confirm, mqtest.StopReading())
+	body := bytes.Repeat([]byte("x"), 14<<10)
+	var cs []*producer.Confirmation
+	for range n {
+		cs = append(cs, f.message(producer.Bytes(body).ToQueue("q")))
+	}
+	handed, still := 0, 0
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for still < 50 { // until the socket takes nothing more
+		<-tick.C
+		if now := producer.HandedOver(f.Producer); now != handed || now == 0 {
+			handed, still = now, 0
+		} else {
+			still++
+		}
+	}
+	if handed == n {
+		t.Fatalf("all %d MB were handed over, nothing held them back", n*len(body)>>20)
+	}
+	f.broker.Inject(unanswered("confirm.select"))
+	f.do(confirm, mqtest.Reset())
+	f.next("confirm.select") // the session has ended, and the next one has not begun
+	var left *producer.UnresolvedError
+	if err := f.Close(expired(t)); !errors.As(err, &left) || left.NotSent+left.Unknown != n {
+		t.Fatalf("Close returned %v", err)
+	}
+	unknown := slices.IndexFunc(cs, func(c *producer.Confirmation) bool { return c.Verdict() != producer.Unknown })
+	for i, c := range cs {
+		want := producer.NotSent
+		if i < unknown {
+			want = producer.Unknown
+		}
+		if err := f.verdict(c, want); producer.SafeToRetry(err) != (want == producer.NotSent) {
+			t.Fatal(err)
+		}
+	}
+	// The buffer holds 64 KiB: five of these.
+	if kept := handed - unknown; unknown == 0 || kept < 2 || kept > 8 {
+		t.Errorf("of %d handed over the first %d are unknown, the buffer held the rest", handed, unknown)
+	}
+	if left.Unknown != unknown {
+		t.Errorf("Close counted %d unknown, there are %d", left.Unknown, unknown)
+	}
 }

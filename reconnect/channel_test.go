@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -110,7 +111,7 @@ func TestTheEndOfACtxEndsTheCallersWaitAndThenOnlyItsChannel(t *testing.T) {
 		began := time.Now()
 		err := ch.Call(ctx, "declare q", declare)
 		wantAfter(t, began, time.Second)
-		if !errors.Is(err, context.DeadlineExceeded) {
+		if !errors.Is(err, context.DeadlineExceeded) || strings.Count(err.Error(), "declare q: ") != 1 {
 			t.Errorf("Call: %v", err)
 		}
 		lf.struck(late)
@@ -210,7 +211,7 @@ func TestAnAbandonedChannelOpenIsClosedWhenItsAnswerComes(t *testing.T) {
 		closed := lf.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "channel.close"})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if _, err := lf.pool.Acquire(ctx, reconnect.Consuming); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := lf.pool.Acquire(ctx, reconnect.Consuming); !errors.Is(err, context.DeadlineExceeded) || strings.Count(err.Error(), "open channel: ") != 1 {
 			t.Fatalf("Acquire: %v", err)
 		}
 		synctest.Wait()

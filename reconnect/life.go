@@ -157,20 +157,23 @@ func orNil(e *amqp.Error) error {
 	return e
 }
 
-// call runs f, which makes calls of the driver that wait for the broker's
-// answer and that know no limit of their own. ctx ends only the wait of this
-// caller: release is then called once f has returned. When the broker does not
-// answer for RPCTimeout, in which the time of being blocked does not count, the
-// whole connection is given up, because nothing else sets the driver free.
+// call is callWithin RPCTimeout. Its errors say what was attempted.
 func (lf *life) call(ctx context.Context, what string, f func() error, release func(abandoned bool)) error {
-	return lf.callWithin(ctx, lf.link.pool.cfg.RPCTimeout, what, f, release)
+	if err := lf.callWithin(ctx, lf.link.pool.cfg.RPCTimeout, what, f, release); err != nil {
+		return explain(what, err)
+	}
+	return nil
 }
 
-// callWithin is call with another limit than RPCTimeout.
+// callWithin runs f, which makes calls of the driver that wait for the broker's
+// answer and that know no limit of their own. ctx ends only the wait of this
+// caller: release is then called once f has returned. When the broker does not
+// answer within limit, in which the time of being blocked does not count, the
+// whole connection is given up, because nothing else sets the driver free.
 func (lf *life) callWithin(ctx context.Context, limit time.Duration, what string, f func() error, release func(abandoned bool)) error {
 	if ctx.Err() != nil {
 		release(false)
-		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+		return context.Cause(ctx)
 	}
 	const (
 		waited int32 = iota
@@ -183,7 +186,7 @@ func (lf *life) callWithin(ctx context.Context, limit time.Duration, what string
 	p := lf.link.pool
 	if !p.begin(func() { lf.guard(limit, what, answered) }) {
 		release(false)
-		return fmt.Errorf("%s: %w", what, ErrClosed)
+		return ErrClosed
 	}
 	if !p.begin(func() {
 		err := f()
@@ -196,7 +199,7 @@ func (lf *life) callWithin(ctx context.Context, limit time.Duration, what string
 	}) {
 		close(answered)
 		release(false)
-		return fmt.Errorf("%s: %w", what, ErrClosed)
+		return ErrClosed
 	}
 	select {
 	case err := <-done:
@@ -204,7 +207,7 @@ func (lf *life) callWithin(ctx context.Context, limit time.Duration, what string
 		return err
 	case <-ctx.Done():
 		if state.CompareAndSwap(waited, abandoned) {
-			return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 		err := <-done // it had just come
 		release(false)

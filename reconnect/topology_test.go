@@ -113,50 +113,98 @@ func TestATopologyMayTakeLongerThanADialAndThanAnAnswer(t *testing.T) {
 	})
 }
 
+// declares is a pool whose topology is queues that its broker has.
+type declares struct {
+	*fixture
+	pool *reconnect.Pool
+}
+
+// answer is how long the pool of newDeclares waits for one.
+const answer = 10 * time.Second
+
+func newDeclares(t *testing.T, queues ...string) *declares {
+	t.Helper()
+	f := newFixture(t)
+	cfg := f.config()
+	cfg.RPCTimeout = answer
+	for _, name := range queues {
+		cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: name})
+	}
+	d := &declares{fixture: f, pool: open(t, cfg)}
+	f.await(t, reconnect.Connected)
+	return d
+}
+
+// strike has the declares from now on meet a fault.
+func (d *declares) strike(f mqtest.Fault) *mqtest.Injected {
+	f.Point, f.Method = mqtest.Received, "queue.declare"
+	return d.broker.Inject(f)
+}
+
+// fault is what Status says of the topology of a pool that is connected.
+func (d *declares) fault() error {
+	d.t.Helper()
+	s := d.pool.Status(reconnect.Publishing)
+	if s.State != reconnect.Connected {
+		d.t.Errorf("status %+v", s)
+	}
+	return s.TopologyFault
+}
+
+// misses is a session that misses the queue once.
+func (d *declares) misses(queue string) error {
+	sessions := 0
+	return d.pool.Run(limited(d.t), reconnect.Publishing, func(_ context.Context, ch *reconnect.Channel) error {
+		ch.Ready()
+		if sessions++; sessions == 1 {
+			return reconnect.Missing(queue, errors.New("test"))
+		}
+		return nil
+	}, nil)
+}
+
+// wantConnections that were made in all, and answers that a fault made.
+func (d *declares) wantConnections(connections int, fault *mqtest.Injected, answers int) {
+	d.t.Helper()
+	if n := hits(d.accepted); n != connections || hits(fault) != answers {
+		d.t.Errorf("%d connections, %d answers of the fault; want %d and %d", n, hits(fault), connections, answers)
+	}
+}
+
 // TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking: the broker looks for it for more than
 // a minute before it says so, and is well. Others wait for RPCTimeout, whatever the number
 // of such queues, and what is behind them is declared.
 func TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const looks = 68 * time.Second
-		f := newFixture(t)
-		cfg := f.config()
-		cfg.RPCTimeout = 10 * time.Second
-		for _, name := range []string{"lost 1", "lost 2", "lost 3", "there"} {
-			cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: name})
-		}
-		p := open(t, cfg)
-		f.await(t, reconnect.Connected)
-		lost := func(e *mqtest.Event) bool { return strings.HasPrefix(e.Queue, "lost") }
-		f.broker.Queue("there").Delete()
-		slow := f.broker.Inject(mqtest.Fault{
-			Point: mqtest.Received, Method: "queue.declare", If: lost,
+		d := newDeclares(t, "lost 1", "lost 2", "lost 3", "there")
+		d.broker.Queue("there").Delete()
+		slow := d.strike(mqtest.Fault{
+			If: func(e *mqtest.Event) bool { return strings.HasPrefix(e.Queue, "lost") },
 			Do: mqtest.Delay(looks).Then(mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue in vhost '/' due to timeout")),
 		})
-		f.cut(1)
+		d.cut(1)
 		began := time.Now()
-		f.await(t, reconnect.Connected)
-		if took := time.Since(began); took < cfg.RPCTimeout || took > cfg.RPCTimeout+2*pause {
+		d.await(t, reconnect.Connected)
+		if took := time.Since(began); took < answer || took > answer+2*pause {
 			t.Errorf("connected after %v", took)
 		}
-		if !f.broker.Queue("there").Exists() {
+		if !d.broker.Queue("there").Exists() {
 			t.Error("what is behind them was not declared")
 		}
-		if s := p.Status(reconnect.Publishing); s.TopologyFault == nil || strings.Count(s.TopologyFault.Error(), "no answer yet") != 3 {
-			t.Errorf("status %+v", s)
+		if err := d.fault(); err == nil || strings.Count(err.Error(), "no answer yet") != 3 {
+			t.Errorf("fault %v", err)
 		}
 		after(looks)
-		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || !reconnect.IsFatal(s.TopologyFault) || strings.Contains(s.TopologyFault.Error(), "no answer yet") {
-			t.Errorf("status %+v", s)
+		if err := d.fault(); !reconnect.IsFatal(err) || strings.Contains(err.Error(), "no answer yet") {
+			t.Errorf("fault %v", err)
 		}
-		if n := hits(f.accepted); n != 2 || hits(slow) != 3 {
-			t.Errorf("%d connections, %d slow answers", n, hits(slow))
-		}
+		d.wantConnections(2, slow, 3)
 		slow.Remove() // the node is back
-		f.cut(1)
+		d.cut(1)
 		after(2 * pause)
-		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault != nil {
-			t.Errorf("status %+v", s)
+		if err := d.fault(); err != nil {
+			t.Errorf("fault %v", err)
 		}
 	})
 }
@@ -164,25 +212,43 @@ func TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking(t *testing.T) {
 // TestALateAnswerToADeclareEndsItsFault: the node has come back meanwhile.
 func TestALateAnswerToADeclareEndsItsFault(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		f := newFixture(t)
-		cfg := f.config()
-		cfg.Topology = orders()
-		cfg.RPCTimeout = 10 * time.Second
-		p := open(t, cfg)
-		f.await(t, reconnect.Connected)
-		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Count: 1, Do: mqtest.Delay(time.Minute)})
-		f.cut(1)
-		after(cfg.RPCTimeout + 2*pause)
-		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault == nil {
-			t.Errorf("status %+v", s)
+		d := newDeclares(t, "orders")
+		slow := d.strike(mqtest.Fault{Count: 1, Do: mqtest.Delay(time.Minute)})
+		d.cut(1)
+		after(answer + 2*pause)
+		if err := d.fault(); err == nil {
+			t.Error("no fault while there is no answer")
 		}
 		after(time.Minute)
-		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault != nil {
-			t.Errorf("status %+v", s)
+		if err := d.fault(); err != nil {
+			t.Errorf("fault %v", err)
 		}
-		if n := hits(f.accepted); n != 2 || hits(slow) != 1 {
-			t.Errorf("%d connections, %d slow answers", n, hits(slow))
+		d.wantConnections(2, slow, 1)
+	})
+}
+
+// TestALateAnswerIsNoneOnceAllIsDeclaredAgain: what is newer counts.
+func TestALateAnswerIsNoneOnceAllIsDeclaredAgain(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDeclares(t, "orders")
+		slow := d.strike(mqtest.Fault{Count: 1, Do: mqtest.Delay(time.Minute).Then(mqtest.CloseChannel(404, "NOT_FOUND"))})
+		d.cut(1)
+		after(answer + 2*pause)
+		if err := d.fault(); err == nil {
+			t.Error("no fault while there is no answer")
 		}
+		// A session that misses something has it declared again, as its queue is back.
+		if err := d.misses("orders"); err != nil {
+			t.Error(err)
+		}
+		if err := d.fault(); err != nil {
+			t.Errorf("fault %v", err)
+		}
+		after(time.Minute)
+		if err := d.fault(); err != nil {
+			t.Errorf("fault %v", err)
+		}
+		d.wantConnections(2, slow, 1)
 	})
 }
 
@@ -190,29 +256,26 @@ func TestALateAnswerToADeclareEndsItsFault(t *testing.T) {
 // it.
 func TestARefusedEntityKeepsNoOtherFromBeingDeclaredAgain(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		f := newFixture(t)
-		cfg := f.config()
 		names := []string{"a", "b", "c", "d"}
+		d := newDeclares(t, names...)
 		for _, name := range names {
-			cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: name})
+			d.broker.Queue(name).Delete()
 		}
-		p := open(t, cfg)
-		f.await(t, reconnect.Connected)
+		refused := d.strike(mqtest.Fault{
+			If: func(e *mqtest.Event) bool { return e.Queue == "a" || e.Queue == "c" },
+			Do: mqtest.CloseChannel(406, "PRECONDITION_FAILED - test"),
+		})
+		d.cut(1)
+		d.await(t, reconnect.Connected)
 		for _, name := range names {
-			f.broker.Queue(name).Delete()
-		}
-		refused := func(e *mqtest.Event) bool { return e.Queue == "a" || e.Queue == "c" }
-		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", If: refused, Do: mqtest.CloseChannel(406, "PRECONDITION_FAILED - test")})
-		f.cut(1)
-		f.await(t, reconnect.Connected)
-		for _, name := range names {
-			if ok := f.broker.Queue(name).Exists(); ok != (name == "b" || name == "d") {
+			if ok := d.broker.Queue(name).Exists(); ok != (name == "b" || name == "d") {
 				t.Errorf("queue %s is there: %v", name, ok)
 			}
 		}
-		if s := p.Status(reconnect.Publishing); s.TopologyFault == nil || strings.Count(s.TopologyFault.Error(), "the broker refuses it: test (406)") != 2 {
-			t.Errorf("status %+v", s)
+		if err := d.fault(); err == nil || strings.Count(err.Error(), "the broker refuses it: test (406)") != 2 {
+			t.Errorf("fault %v", err)
 		}
+		d.wantConnections(2, refused, 2)
 	})
 }
 
@@ -220,56 +283,14 @@ func TestARefusedEntityKeepsNoOtherFromBeingDeclaredAgain(t *testing.T) {
 // 404 that is no reason to give up, and comes at once.
 func TestAQueueWhoseNodeIsDownKeepsNobodyFromReconnecting(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		f := newFixture(t)
-		cfg := f.config()
-		cfg.Topology = orders()
-		p := open(t, cfg)
-		f.await(t, reconnect.Connected)
-		const text = "NOT_FOUND - home node 'rabbit@b' of durable queue 'orders' in vhost '/' is down or inaccessible"
-		down := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Do: mqtest.CloseChannel(404, text)})
-		f.cut(1)
+		d := newDeclares(t, "orders")
+		down := d.strike(mqtest.Fault{Do: mqtest.CloseChannel(404, "NOT_FOUND - home node 'rabbit@b' of durable queue 'orders' in vhost '/' is down or inaccessible")})
+		d.cut(1)
 		after(2 * pause)
-		s := p.Status(reconnect.Publishing)
-		if s.State != reconnect.Connected || s.TopologyFault == nil || !strings.Contains(s.TopologyFault.Error(), "home node") || reconnect.IsFatal(s.TopologyFault) {
-			t.Errorf("status %+v", s)
+		if err := d.fault(); err == nil || !strings.Contains(err.Error(), "home node") || reconnect.IsFatal(err) {
+			t.Errorf("fault %v", err)
 		}
-		if n := hits(f.accepted); n != 2 || hits(down) != 1 {
-			t.Errorf("%d connections, %d answers", n, hits(down))
-		}
-	})
-}
-
-// TestALateAnswerIsNoneOnceAllIsDeclaredAgain: what is newer counts.
-func TestALateAnswerIsNoneOnceAllIsDeclaredAgain(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		f := newFixture(t)
-		cfg := f.config()
-		cfg.Topology = orders()
-		cfg.RPCTimeout = 10 * time.Second
-		p := open(t, cfg)
-		f.await(t, reconnect.Connected)
-		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Count: 1, Do: mqtest.Delay(time.Minute).Then(mqtest.CloseChannel(404, "NOT_FOUND"))})
-		f.cut(1)
-		after(cfg.RPCTimeout + 2*pause)
-		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.TopologyFault == nil {
-			t.Errorf("status %+v", s)
-		}
-		// A session that misses something has it declared again, as its queue is back.
-		sessions := 0
-		err := p.Run(limited(t), reconnect.Publishing, func(_ context.Context, ch *reconnect.Channel) error {
-			ch.Ready()
-			if sessions++; sessions == 1 {
-				return reconnect.Missing("orders", errors.New("test"))
-			}
-			return nil
-		}, nil)
-		if s := p.Status(reconnect.Publishing); err != nil || sessions != 2 || s.TopologyFault != nil {
-			t.Errorf("after %d sessions (%v): %+v", sessions, err, s)
-		}
-		after(time.Minute)
-		if s := p.Status(reconnect.Publishing); s.TopologyFault != nil || hits(slow) != 1 {
-			t.Errorf("status %+v", s)
-		}
+		d.wantConnections(2, down, 1)
 	})
 }
 
@@ -277,31 +298,17 @@ func TestALateAnswerIsNoneOnceAllIsDeclaredAgain(t *testing.T) {
 func TestSessionsThatMissSomethingHaveItDeclaredOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		const many = 50
-		f := newFixture(t)
-		cfg := f.config()
-		cfg.Topology = orders()
-		p := open(t, cfg)
-		f.await(t, reconnect.Connected)
-		before := len(f.methods("queue.declare"))
-		f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "queue.declare", Do: mqtest.Delay(time.Second)})
+		d := newDeclares(t, "orders")
+		slow := d.strike(mqtest.Fault{Do: mqtest.Delay(time.Second)})
 		var runs sync.WaitGroup
 		for range many {
 			runs.Go(func() {
-				sessions := 0
-				if err := p.Run(limited(t), reconnect.Publishing, func(_ context.Context, ch *reconnect.Channel) error {
-					ch.Ready()
-					if sessions++; sessions == 1 {
-						return reconnect.Missing("orders", errors.New("test"))
-					}
-					return nil
-				}, nil); err != nil {
+				if err := d.misses("orders"); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		runs.Wait()
-		if n := len(f.methods("queue.declare")) - before; n != len(cfg.Topology.Queues) {
-			t.Errorf("%d declares for %d queues", n, len(cfg.Topology.Queues))
-		}
+		d.wantConnections(1, slow, 1)
 	})
 }

@@ -23,7 +23,7 @@ type Receipt struct {
 	Session     string // of the consumer: its consumer tag
 	Tag         uint64
 	Redelivered bool
-	Failures    int // what the broker has counted; 0 if it counts nothing
+	Failures    int // that the broker has counted; only asked for where its book is there
 }
 
 // Settlement is what the consumer did with a delivery.

@@ -20,7 +20,7 @@ func run() (attempts []ledger.Attempt, verdicts []ledger.Verdict, receipts []led
 	}
 	receipts = []ledger.Receipt{
 		{ID: "a", Session: "s", Tag: 1},
-		{ID: "a", Session: "t", Tag: 1, Redelivered: true},
+		{ID: "a", Session: "t", Tag: 1, Redelivered: true, Failures: 1},
 		{ID: "b", Session: "t", Tag: 2},
 		{ID: "b", Session: "t", Tag: 3},
 	}
@@ -146,6 +146,14 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			for i := range b.events {
 				if b.events[i].Kind == ledger.Requeued {
 					b.events[i].Reason = "rejected"
+				}
+			}
+		}, []int{6}},
+		{"a failure that was not counted", func(b *books) { b.receipts[1].Failures = 0 }, []int{6}},
+		{"counted, and only released", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.Requeued {
+					b.events[i].Reason = "released"
 				}
 			}
 		}, []int{6}},

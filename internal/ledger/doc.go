@@ -19,7 +19,8 @@
 //  5. Not sent was said only of what the broker never got; unknown only of what was
 //     handed to a connection.
 //  6. Every sighting of a message but the first has a cause. With the broker's book it
-//     is told exactly; without, at least one must be admissible.
+//     is told exactly, and so is how often the message had failed before; without, at
+//     least one must be admissible.
 //  7. A message that was returned and not stored by another sending was not confirmed.
 //  8. What was sent again went in its old order, before anything newer.
 //

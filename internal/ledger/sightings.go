@@ -14,7 +14,7 @@ const (
 
 // sightings is promise 6, and of 2 that nothing unknown is seen.
 func (c *check) sightings() {
-	var exact map[delivery]string
+	var exact map[delivery]given
 	if c.b.Events != nil {
 		exact = c.exactCauses()
 	}
@@ -27,28 +27,40 @@ func (c *check) sightings() {
 			c.admissibleCauses(id, list)
 			continue
 		}
-		for _, r := range list[1:] {
-			cause := exact[delivery{r.Session, r.Tag}]
-			if cause == "" {
+		for i, r := range list {
+			g, ok := exact[delivery{r.Session, r.Tag}]
+			if !ok {
 				c.finding(6, id, "delivery %d of %s has no cause", r.Tag, r.Session)
 				continue
 			}
-			c.Again[cause]++
+			if i > 0 {
+				c.Again[g.cause]++
+			}
+			if r.Failures != g.failures {
+				c.finding(6, id, "delivery %d of %s was told of %d failures, and there were %d", r.Tag, r.Session, r.Failures, g.failures)
+			}
 		}
 	}
 }
 
+// given is why a copy of a message was given out, and how often it had failed before: the
+// broker counts what was put back, but for what was released.
+type given struct {
+	cause    string
+	failures int
+}
+
 // exactCauses finds for each delivery of the broker's book why it was made: its message
 // was stored, or put back.
-func (c *check) exactCauses() map[delivery]string {
-	causes := map[delivery]string{}
-	stored := map[string][]string{} // by id and queue: the causes of copies that were not given out yet
-	back := map[string][]string{}   // the causes of those that were put back
-	home := map[string]string{}     // the queue that it was published to
-	dead := map[string]int{}        // how often it has left that for another
-	copies := map[string]int{}      // how often it came there
+func (c *check) exactCauses() map[delivery]given {
+	causes := map[delivery]given{}
+	stored := map[string][]given{} // by id and queue: copies that were not given out yet
+	back := map[string][]given{}   // those that were put back
+	home := map[string]string{}    // the queue that it was published to
+	dead := map[string]int{}       // how often it has left that for another
+	copies := map[string]int{}     // how often it came there
 	for _, e := range c.b.Events {
-		at := e.ID + "\x00" + e.Queue
+		at, which := e.ID+"\x00"+e.Queue, delivery{e.Session, e.Tag}
 		switch e.Kind {
 		case DeadLettered:
 			dead[e.ID]++
@@ -57,28 +69,31 @@ func (c *check) exactCauses() map[delivery]string {
 				home[e.ID] = e.Queue
 			}
 			if e.Queue != home[e.ID] {
-				stored[at] = append(stored[at], causeDeadLettered)
+				stored[at] = append(stored[at], given{cause: causeDeadLettered})
 				dead[e.ID]-- // which may be told before or behind this
 				continue
 			}
 			if copies[e.ID]++; copies[e.ID] > len(c.attempts[e.ID]) {
 				c.finding(6, e.ID, "it was stored %d times, and sent %d times", copies[e.ID], len(c.attempts[e.ID]))
 			}
-			stored[at] = append(stored[at], causeRepublished)
+			stored[at] = append(stored[at], given{cause: causeRepublished})
 		case Requeued:
-			cause := c.putBack(e)
-			back[at] = append(back[at], cause)
+			cause, failures := c.putBack(e), causes[which].failures
+			if cause != causeReleased {
+				failures++
+			}
+			back[at] = append(back[at], given{cause, failures})
 		case Delivered:
 			from := stored
 			if e.Redelivered {
 				from = back
 			}
 			if len(from[at]) == 0 {
-				c.finding(6, e.ID, "delivery %d of %s came from nowhere", e.Tag, e.Session)
-				continue
+				continue // it came from nowhere
 			}
-			causes[delivery{e.Session, e.Tag}] = from[at][0]
-			from[at] = from[at][1:]
+			i := max(0, slices.IndexFunc(from[at], func(g given) bool { return g.failures == c.failures[which] }))
+			causes[which] = from[at][i]
+			from[at] = slices.Delete(from[at], i, i+1)
 		default:
 		}
 	}

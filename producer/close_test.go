@@ -1,0 +1,162 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqkit/mqkit/producer"
+)
+
+func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{MaxInFlight: 5}, silent())
+	sent := f.publish("1", "2", "3")
+	m := f.arrive("1", "2", "3")[0]
+	f.say(m, ack(2, false))
+	f.verdict(sent[1], producer.Confirmed)
+	f.block(m)
+	queued := f.publish("4", "5", "6")
+	waits := make(chan error, 1)
+	go func() {
+		_, err := f.PublishAsync(t.Context(), producer.Text("7").ToQueue("q"))
+		waits <- err
+	}()
+	f.accepted(7)
+	err := f.Close(expired(t))
+	var left *producer.UnresolvedError
+	if !errors.As(err, &left) || left.NotSent != 3 || left.Unknown != 2 || !errors.Is(left.Cause, context.Canceled) || !errors.Is(err, context.Canceled) {
+		t.Fatalf("Close returned %v, want 3 not sent and 2 unconfirmed", err)
+	}
+	f.verdict(sent[0], producer.Unknown)
+	f.verdict(sent[1], producer.Confirmed)
+	f.verdict(sent[2], producer.Unknown)
+	for _, c := range queued {
+		if err := f.verdict(c, producer.NotSent); !producer.SafeToRetry(err) {
+			t.Error(err)
+		}
+	}
+	err = ending(t, "PublishAsync", waits)
+	if producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, producer.ErrClosed) {
+		t.Errorf("the one that waited for room got %v", err)
+	}
+	err = f.Publish(t.Context(), producer.Text("8").ToQueue("q"))
+	if producer.VerdictOf(err) != producer.NotSent || !errors.Is(err, producer.ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+	if err := f.Close(t.Context()); err != nil {
+		t.Errorf("the second Close: %v", err)
+	}
+	if s := f.Stats(); s.Accepted != 8 || s.Confirmed+s.NotSent+s.Unknown != 8 || s.InFlight != 0 {
+		t.Errorf("%+v: not every message has one verdict", s)
+	}
+}
+
+func TestCloseWaitsForTheVerdicts(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	cs := f.publish("1", "2")
+	m := f.arrive("1", "2")[0]
+	closed := f.closing(t.Context())
+	f.stopped()
+	f.say(m, ack(2, false))
+	f.verdict(cs[1], producer.Confirmed)
+	select {
+	case err := <-closed:
+		t.Fatalf("Close returned %v before the last verdict", err)
+	default:
+	}
+	f.say(m, ack(1, false))
+	if err := ending(t, "Close", closed); err != nil {
+		t.Error(err)
+	}
+	f.verdict(cs[0], producer.Confirmed)
+}
+
+func TestFlushWaitsForWhatCameBeforeIt(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	if err := f.Flush(t.Context()); err != nil {
+		t.Errorf("nothing to flush: %v", err)
+	}
+	cs := f.publish("1", "2", "3")
+	m := f.arrive("1", "2", "3")[0]
+	f.say(m, ack(2, false))
+	f.verdict(cs[1], producer.Confirmed)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	err := f.Flush(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "2 messages") {
+		t.Errorf("two have no verdict: %v", err)
+	}
+	flushed := make(chan error, 1)
+	go func() { flushed <- f.Flush(t.Context()) }()
+	f.say(m, nack(1), ack(3, false))
+	if err := ending(t, "Flush", flushed); err != nil { // whatever the verdict is
+		t.Error(err)
+	}
+	for i, want := range []producer.Verdict{producer.Nacked, producer.Confirmed, producer.Confirmed} {
+		if got := cs[i].Verdict(); got != want {
+			t.Errorf("message %d after Flush: %s, want %s", i+1, got, want)
+		}
+	}
+}
+
+// TestFlushCountsWhatIsLeftWhenItsContextEnds: one got its verdict meanwhile, behind another
+// that has none.
+func TestFlushCountsWhatIsLeftWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	cs := f.publish("1", "2", "3")
+	m := f.arrive("1", "2", "3")[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	flushed := make(chan error, 1)
+	go func() { flushed <- f.Flush(ctx) }()
+	turn() // it has begun, if it is to see anything
+	f.say(m, ack(3, false))
+	f.verdict(cs[2], producer.Confirmed)
+	cancel()
+	if err := ending(t, "Flush", flushed); !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "2 messages") {
+		t.Error(err)
+	}
+}
+
+func TestConfirmationWaitDecidesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	c := f.publish("1")[0]
+	m := f.arrive("1")[0]
+	if err := c.Wait(expired(t)); !errors.Is(err, context.Canceled) || producer.VerdictOf(err) != producer.Pending {
+		t.Errorf("Wait: %v", err)
+	}
+	f.pending(c)
+	f.say(m, ack(1, false))
+	f.verdict(c, producer.Confirmed)
+	if err := c.Wait(expired(t)); err != nil {
+		t.Errorf("a verdict is told whatever the ctx: %v", err)
+	}
+	if c.MessageID() != m.MessageID {
+		t.Errorf("published as %q, told as %q", m.MessageID, c.MessageID())
+	}
+}
+
+func TestPoolCloseDrainsTheProducer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	c := f.publish("1")[0]
+	m := f.arrive("1")[0]
+	closed := make(chan error, 1)
+	go func() { closed <- f.pool.Close(t.Context()) }()
+	f.stopped() // and would be cut off now, if it were not drained
+	f.say(m, ack(1, false))
+	if err := ending(t, "Close of the pool", closed); err != nil {
+		t.Error(err)
+	}
+	f.verdict(c, producer.Confirmed)
+	if err := f.Publish(t.Context(), producer.Text("2").ToQueue("q")); producer.VerdictOf(err) != producer.NotSent {
+		t.Error(err)
+	}
+}
