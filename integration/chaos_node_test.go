@@ -125,8 +125,8 @@ func (n *chaosNode) fault(r *round) *mishap {
 		return &mishap{"closed by the operator", func() func() { n.ctl("close_all_connections", "chaos"); return none }}
 	case k < 78:
 		return &mishap{"memory alarm", func() func() {
-			n.ctl("set_vm_memory_high_watermark", "0.00000001")
-			return func() { n.ctl("set_vm_memory_high_watermark", "0.6") }
+			n.ok(n.node.MemoryAlarm(n.t.Context(), true))
+			return func() { n.ok(n.node.MemoryAlarm(n.t.Context(), false)) }
 		}}
 	case k < 81:
 		return &mishap{"disk alarm", func() func() {

@@ -417,7 +417,7 @@ func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
 	load := tr.publish(ctx, p, 4)
 	tr.awaitConfirmed(t, 20)
 
-	ctl(t, node, "set_vm_memory_high_watermark", "absolute", "1MB")
+	memoryAlarm(t, node, true)
 	states.await(t, reconnect.Publishing, reconnect.Blocked, 1)
 	if n := proxy.DropConnections(); n != 2 {
 		t.Errorf("%d connections were cut", n)
@@ -427,10 +427,11 @@ func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
 		t.Errorf("it was cut while %s", from)
 	}
 	states.await(t, reconnect.Publishing, reconnect.Blocked, 2) // the alarm goes on
-	confirmed := tr.confirmed()
-	ctl(t, node, "set_vm_memory_high_watermark", "0.6")
+	before, _ := tr.count()
+	memoryAlarm(t, node, false)
 	tr.awaitConfirmed(t, 20)
-	t.Logf("%d were confirmed before the end of the alarm, %d after", confirmed, tr.confirmed())
+	after, _ := tr.count()
+	t.Logf("%d were confirmed before the end of the alarm, %d after", before, after)
 	stop()
 	load.Wait()
 	tr.settleUp(t, p)

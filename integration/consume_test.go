@@ -234,11 +234,12 @@ func TestADrainsManyAcksAreKept(t *testing.T) {
 			mu.Unlock()
 			begun.Add(1)
 			<-end
-			if d.Tag == 1 {
+			switch {
+			case d.Tag == 1:
 				running.Wait()
-				return nil
+			case d.Tag <= workers: // before 4.3 what the proof brings is handled as well
+				running.Done()
 			}
-			defer running.Done()
 			return nil
 		})
 		eventually(t, "all run", patience, func() bool { return begun.Load() == workers })

@@ -135,6 +135,28 @@ func TestCtlAnswersOnStdoutAloneAndReportsFailure(t *testing.T) {
 	}
 }
 
+func TestEvalSaysWhatRabbitmqctlWould(t *testing.T) {
+	node := sharedNode(t)
+	if !node.Controlled() {
+		t.Skip("the shared node is not under control")
+	}
+	const expressions = `Name = lists:append("it's ", "$HOME"),
+		{node(), length(Name)}.`
+	want, err := node.Ctl(t.Context(), "eval", expressions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := node.Eval(t.Context(), expressions)
+	strip := strings.NewReplacer(" ", "", "\n", "")
+	if err != nil || strip.Replace(got) != strip.Replace(want) || !strings.Contains(got, node.Name()) {
+		t.Errorf("Eval: %q (%v), rabbitmqctl: %q", got, err, want)
+	}
+	var exit *broker.ExecError
+	if out, err := node.Eval(t.Context(), "error(on_purpose)."); !errors.As(err, &exit) || !strings.Contains(err.Error(), "on_purpose") {
+		t.Errorf("Eval of an error: %q, %v", out, err)
+	}
+}
+
 func TestManagementListens(t *testing.T) {
 	node := sharedNode(t)
 	if node.ManagementURL() == "" {

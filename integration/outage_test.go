@@ -62,6 +62,13 @@ func ctl(t *testing.T, n *broker.Node, args ...string) string {
 	return out
 }
 
+func memoryAlarm(t *testing.T, n *broker.Node, on bool) {
+	t.Helper()
+	if err := n.MemoryAlarm(t.Context(), on); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestClosedConnectionsUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)

@@ -21,14 +21,6 @@ func TestPublishCasesThroughTheProxy(t *testing.T) {
 		_, err := node.Ctl(ctx, "set_permissions", "guest", ".*", write, ".*")
 		return err
 	}
-	alarm := func(ctx context.Context, on bool) error {
-		args := []string{"set_vm_memory_high_watermark", "0.6"}
-		if on {
-			args = []string{"set_vm_memory_high_watermark", "absolute", "1MB"}
-		}
-		_, err := node.Ctl(ctx, args...)
-		return err
-	}
 	must := func(t *testing.T, err error) {
 		t.Helper()
 		if err != nil {
@@ -46,9 +38,9 @@ func TestPublishCasesThroughTheProxy(t *testing.T) {
 			},
 			Alarm: func(t *testing.T, on bool) {
 				if on { // a case that fails must not leave it on
-					t.Cleanup(func() { must(t, alarm(context.Background(), false)) })
+					t.Cleanup(func() { must(t, node.MemoryAlarm(context.Background(), false)) })
 				}
-				must(t, alarm(t.Context(), on))
+				must(t, node.MemoryAlarm(t.Context(), on))
 			},
 			Restart: func(t *testing.T) {
 				must(t, node.Stop(t.Context()))

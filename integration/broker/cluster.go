@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -123,17 +122,11 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 		}
 		var seen []string
 		err := poll(ctx, 500*time.Millisecond, func() (bool, error) {
-			out, err := n.Ctl(ctx, "cluster_status", "--formatter", "json")
+			out, err := n.Eval(ctx, runningQuery)
 			if err != nil {
 				return false, transient(ctx, err)
 			}
-			var status struct {
-				Running []string `json:"running_nodes"`
-			}
-			if err := json.Unmarshal([]byte(out), &status); err != nil {
-				return false, fmt.Errorf("read cluster_status: %w", err)
-			}
-			seen = status.Running
+			seen = atom.FindAllString(out, -1)
 			return len(seen) == len(c.nodes), nil
 		})
 		if err != nil {
@@ -142,6 +135,12 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 		return nil
 	})
 }
+
+// runningQuery is what cluster_status calls running nodes, from 4.0 on and before.
+const runningQuery = `case erlang:function_exported(rabbit_nodes, list_running, 0) of
+	true -> rabbit_nodes:list_running();
+	false -> rabbit_nodes:all_running()
+end.`
 
 // SyncQueues is [Node.SyncQueues] for every node.
 func (c *Cluster) SyncQueues(ctx context.Context) error {

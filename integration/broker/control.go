@@ -31,12 +31,24 @@ func (n *Node) Kill(ctx context.Context) error {
 // had confirmed.
 func (n *Node) SyncQueues(ctx context.Context) error {
 	const sync = `dets:sync(maps:get(directory_rev, maps:get(names, ra_system:fetch(quorum_queues)))).`
-	out, err := n.Ctl(ctx, "eval", sync)
+	out, err := n.Eval(ctx, sync)
 	if err != nil {
 		return fmt.Errorf("sync queues: %w", err)
 	}
 	if got := strings.TrimSpace(out); got != "ok" {
 		return fmt.Errorf("sync queues of %s: the broker said %s", n.host, got)
+	}
+	return nil
+}
+
+// MemoryAlarm raises the alarm that blocks publishers, for want of memory, or ends it.
+func (n *Node) MemoryAlarm(ctx context.Context, on bool) error {
+	mark := 0.6
+	if on {
+		mark = 0.00000001
+	}
+	if _, err := n.Eval(ctx, fmt.Sprintf("vm_memory_monitor:set_vm_memory_high_watermark(%.8f).", mark)); err != nil {
+		return fmt.Errorf("memory alarm: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -12,7 +13,7 @@ import (
 )
 
 // ExecError is returned by [Node.Exec] and [Node.Ctl] when the program ran and
-// ended with a code other than 0.
+// ended with a code other than 0, and by [Node.Eval] when there is no value.
 type ExecError struct {
 	Args   []string
 	Code   int
@@ -34,6 +35,30 @@ func (e *ExecError) Error() string {
 // takes about a second, for the start of a second Erlang machine.
 func (n *Node) Ctl(ctx context.Context, args ...string) (string, error) {
 	return n.Exec(ctx, append([]string{"rabbitmqctl"}, args...)...)
+}
+
+// eval has erl_call, a small program that needs no second Erlang machine, ask the node. It
+// reads expressions up to the end of a line with a full stop.
+const eval = `command -v erl_call >/dev/null || exit 127
+printf '%s\n' "$0" | erl_call -sname rabbit -c "${RABBITMQ_ERLANG_COOKIE:-$(cat /var/lib/rabbitmq/.erlang.cookie)}" -e`
+
+// Eval has the node evaluate Erlang expressions, of which the last ends with a full stop,
+// and returns what that is worth, as Erlang prints it. It is "rabbitmqctl eval" for a
+// quarter of the work, and that where the image has no erl_call.
+func (n *Node) Eval(ctx context.Context, expressions string) (string, error) {
+	out, err := n.Exec(ctx, "sh", "-c", eval, expressions)
+	var exit *ExecError
+	if errors.As(err, &exit) && exit.Code == 127 {
+		return n.Ctl(ctx, "eval", expressions)
+	}
+	if err != nil {
+		return out, err
+	}
+	value, ok := strings.CutPrefix(out, "{ok, ")
+	if !ok {
+		return out, fmt.Errorf("evaluate in %s: %w", n.host, &ExecError{Args: []string{"erl_call", expressions}, Stdout: out})
+	}
+	return strings.TrimSuffix(value, "}"), nil
 }
 
 // Exec runs a program in the node's container, as root and without a shell, and

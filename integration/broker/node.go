@@ -16,6 +16,7 @@ import (
 
 	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
@@ -155,6 +156,9 @@ func (e *engine) launchOnce(ctx context.Context, s spec) (_ *Node, err error) {
 			init := true
 			h.Init = &init // or a stop takes the full ten seconds
 			h.PortBindings = bindings
+			// As in the official image: what the broker writes does not go through the
+			// engine's layers of files.
+			h.Mounts = append(h.Mounts, mount.Mount{Type: mount.TypeVolume, Target: "/var/lib/rabbitmq"})
 		},
 	}
 	if s.alias != "" {
