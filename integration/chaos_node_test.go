@@ -55,11 +55,11 @@ func (n *chaosNode) ctl(args ...string) {
 }
 
 func (n *chaosNode) createUser() {
-	n.ctl("add_user", n.user, n.password)
+	n.ok(n.node.AddUser(n.t.Context(), n.user, n.password))
 	n.permit()
 }
 
-func (n *chaosNode) permit() { n.ctl("set_permissions", n.user, ".*", ".*", ".*") }
+func (n *chaosNode) permit() { n.ok(n.node.Permit(n.t.Context(), "/", n.user, ".*", ".*", ".*")) }
 
 // ok takes the error of a step.
 func (n *chaosNode) ok(err error) {
@@ -122,11 +122,11 @@ func (n *chaosNode) fault(r *round) *mishap {
 			}
 		}}
 	case k < 74:
-		return &mishap{"closed by the operator", func() func() { n.ctl("close_all_connections", "chaos"); return none }}
+		return &mishap{"closed by the operator", func() func() { n.ok(n.node.CloseConnections(n.t.Context(), "chaos")); return none }}
 	case k < 78:
 		return &mishap{"memory alarm", func() func() {
-			n.ok(n.node.MemoryAlarm(n.t.Context(), true))
-			return func() { n.ok(n.node.MemoryAlarm(n.t.Context(), false)) }
+			n.ok(n.node.Block(n.t.Context()))
+			return func() { n.ok(n.node.Unblock(n.t.Context())) }
 		}}
 	case k < 81:
 		return &mishap{"disk alarm", func() func() {
@@ -147,11 +147,11 @@ func (n *chaosNode) fault(r *round) *mishap {
 			}
 		}}
 	case k < 90:
-		return &mishap{"user deleted and created again", func() func() { n.ctl("delete_user", n.user); return n.createUser }}
+		return &mishap{"user deleted and created again", func() func() { n.ok(n.node.DeleteUser(n.t.Context(), n.user)); return n.createUser }}
 	case k < 93:
 		return &mishap{"permissions revoked and given back", func() func() {
-			n.ctl("clear_permissions", n.user)
-			n.ctl("close_all_connections", "chaos")
+			n.ok(n.node.Forbid(n.t.Context(), "/", n.user))
+			n.ok(n.node.CloseConnections(n.t.Context(), "chaos"))
 			return n.permit
 		}}
 	case k < 97:

@@ -293,7 +293,7 @@ func testConfirmTimeout(t *testing.T, c tools) {
 	pub.mustSay(t, `^mqpub: 1500 confirmed, 0 failed, `)
 
 	// An alarm is not: the broker is there and confirms nothing.
-	memoryAlarm(t, node, true)
+	must(t, node.Block(t.Context()))
 	failed := filepath.Join(t.TempDir(), "failed")
 	held := c.run(t, 5, node.URL(), numbers(3000), "mqpub", "-q", "t1", "--confirm-timeout", "1s", "--failed", failed)
 	held.mustSay(t, `^mqpub: blocked by the broker: .+: waiting$`)
@@ -321,7 +321,7 @@ func testConfirmTimeout(t *testing.T, c tools) {
 	// A message that waits for the end of an alarm is confirmed.
 	waiting := c.start(t, command{url: node.URL(), name: "mqpub", args: []string{"-q", "t1", "--confirm-timeout", "0", "patient"}})
 	waiting.awaitText(t, waiting.stderr, "blocked by the broker")
-	memoryAlarm(t, node, false)
+	must(t, node.Unblock(t.Context()))
 	waiting.mustExit(t, 0)
 	waiting.mustSay(t, `^mqpub: 1 confirmed, 0 failed in `)
 }

@@ -417,7 +417,7 @@ func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
 	load := tr.publish(ctx, p, 4)
 	tr.awaitConfirmed(t, 20)
 
-	memoryAlarm(t, node, true)
+	must(t, node.Block(t.Context()))
 	states.await(t, reconnect.Publishing, reconnect.Blocked, 1)
 	if n := proxy.DropConnections(); n != 2 {
 		t.Errorf("%d connections were cut", n)
@@ -428,7 +428,7 @@ func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
 	}
 	states.await(t, reconnect.Publishing, reconnect.Blocked, 2) // the alarm goes on
 	before, _ := tr.count()
-	memoryAlarm(t, node, false)
+	must(t, node.Unblock(t.Context()))
 	tr.awaitConfirmed(t, 20)
 	after, _ := tr.count()
 	t.Logf("%d were confirmed before the end of the alarm, %d after", before, after)

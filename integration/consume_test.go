@@ -162,7 +162,7 @@ func TestStaleAckTouchesNothing(t *testing.T) {
 		return nil
 	})
 	d := <-held
-	ctl(t, node, "close_all_connections", "test")
+	must(t, node.CloseConnections(t.Context(), "test"))
 	states.await(t, reconnect.Consuming, reconnect.Waiting, 1) // the cut happened
 	states.await(t, reconnect.Consuming, reconnect.Connected, 2)
 	eventually(t, "the second session gives out the message again", patience, func() bool {
@@ -492,7 +492,7 @@ func TestServerNamedQueueIsTheSessionsOwn(t *testing.T) {
 	if s := <-got; s != "1" {
 		t.Fatal(s)
 	}
-	ctl(t, node, "close_all_connections", "test")
+	must(t, node.CloseConnections(t.Context(), "test"))
 	states.await(t, reconnect.Consuming, reconnect.Waiting, 1)
 	eventually(t, "the consumer has a second session", patience, func() bool { s := c.Status(); return s.Subscribed && s.Sessions == 2 })
 	if now := c.Status().Queue; now == first || !strings.HasPrefix(now, "amq.gen-") {

@@ -62,9 +62,17 @@ func ctl(t *testing.T, n *broker.Node, args ...string) string {
 	return out
 }
 
-func memoryAlarm(t *testing.T, n *broker.Node, on bool) {
+// evaluate has the node evaluate Erlang.
+func evaluate(t *testing.T, n *broker.Node, expressions string) string {
 	t.Helper()
-	if err := n.MemoryAlarm(t.Context(), on); err != nil {
+	out, err := n.Eval(t.Context(), expressions)
+	must(t, err)
+	return out
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -73,7 +81,7 @@ func TestClosedConnectionsUnderLoadLoseNothing(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)
 	underLoad(t, node, func(t *testing.T, _ int) {
-		ctl(t, node, "close_all_connections", "test")
+		must(t, node.CloseConnections(t.Context(), "test"))
 	})
 }
 

@@ -102,9 +102,7 @@ func TestBefore43AConsumerTimeoutEndsTheChannel(t *testing.T) {
 	requireVersion(t, sharedNode(t), "<4.3")
 	// It looks for what is overdue once in a channel_tick_interval, a minute by default.
 	node := ownNode(t, broker.Options{Conf: []string{"consumer_timeout = 5000"}})
-	if _, err := node.Ctl(t.Context(), "eval", "application:set_env(rabbit, channel_tick_interval, 1000)."); err != nil {
-		t.Fatal(err)
-	}
+	evaluate(t, node, "application:set_env(rabbit, channel_tick_interval, 1000).")
 	o := timedOut(t, node.URL(), topology.Queue{Name: uniqueName(t)})
 	if o.closed.Hits() != 1 || o.cancelled.Hits() != 0 {
 		t.Errorf("the broker closed %d channels and cancelled %d consumers, want one closed", o.closed.Hits(), o.cancelled.Hits())

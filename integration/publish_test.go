@@ -47,7 +47,7 @@ func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
 	second := newProducer(t, pool, producer.Config{})
 	mustBe(t, p.Publish(t.Context(), producer.Text("before").ToQueue(queue)), producer.Confirmed)
 
-	memoryAlarm(t, node, true)
+	must(t, node.Block(t.Context()))
 	// Sixteen publish until the alarm holds them, and then each within a deadline.
 	const goroutines, timeout, slack = 16, 300 * time.Millisecond, 200 * time.Millisecond
 	var held, confirmed atomic.Int64
@@ -104,7 +104,7 @@ func TestAlarmHoldsPublishersWithinTheirContexts(t *testing.T) {
 	}
 	mustBe(t, stuck.Err(), producer.NotSent)
 
-	memoryAlarm(t, node, false)
+	must(t, node.Unblock(t.Context()))
 	states.await(t, reconnect.Publishing, reconnect.Connected, 2)
 	ctx, cancel = context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -122,7 +122,7 @@ func TestPoolClosesWithinItsContextDuringAnAlarm(t *testing.T) {
 	queue := uniqueName(t)
 	pool, states := open(t, quorum(queue, node.URL()))
 	p := newProducer(t, pool, producer.Config{})
-	memoryAlarm(t, node, true)
+	must(t, node.Block(t.Context()))
 	var last *producer.Confirmation
 	for began := time.Now(); states.count(reconnect.Publishing, reconnect.Blocked) == 0; {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

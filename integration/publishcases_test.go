@@ -18,14 +18,7 @@ func TestPublishCasesThroughTheProxy(t *testing.T) {
 	const largest = 64 << 10
 	node := ownNode(t, broker.Options{Conf: []string{fmt.Sprint("max_message_size = ", largest)}})
 	permit := func(ctx context.Context, write string) error {
-		_, err := node.Ctl(ctx, "set_permissions", "guest", ".*", write, ".*")
-		return err
-	}
-	must := func(t *testing.T, err error) {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
+		return node.Permit(ctx, "/", "guest", ".*", write, ".*")
 	}
 	publishcases.Run(t, func(t *testing.T) publishcases.Stand {
 		return publishcases.Stand{
@@ -37,10 +30,12 @@ func TestPublishCasesThroughTheProxy(t *testing.T) {
 				must(t, permit(t.Context(), "^(?!"+regexp.QuoteMeta(exchange)+"$).*"))
 			},
 			Alarm: func(t *testing.T, on bool) {
-				if on { // a case that fails must not leave it on
-					t.Cleanup(func() { must(t, node.MemoryAlarm(context.Background(), false)) })
+				if !on {
+					must(t, node.Unblock(t.Context()))
+					return
 				}
-				must(t, node.MemoryAlarm(t.Context(), on))
+				t.Cleanup(func() { must(t, node.Unblock(context.Background())) }) // a case that fails must not leave it on
+				must(t, node.Block(t.Context()))
 			},
 			Restart: func(t *testing.T) {
 				must(t, node.Stop(t.Context()))

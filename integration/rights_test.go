@@ -36,10 +36,10 @@ func TestWhatIsRefusedWhileRunningComesBackWhenItIsMended(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)
 	const user, password, vhost = "app", "sesame", "orders"
-	ctl(t, node, "add_vhost", vhost)
+	must(t, node.AddVhost(t.Context(), vhost))
 	create := func(t *testing.T) {
-		ctl(t, node, "add_user", user, password)
-		ctl(t, node, "set_permissions", "-p", vhost, user, ".*", ".*", ".*")
+		must(t, node.AddUser(t.Context(), user, password))
+		must(t, node.Permit(t.Context(), vhost, user, ".*", ".*", ".*"))
 	}
 	create(t)
 	queue := uniqueName(t)
@@ -60,7 +60,7 @@ func TestWhatIsRefusedWhileRunningComesBackWhenItIsMended(t *testing.T) {
 	defer stop()
 	load := tr.publish(ctx, p, 2)
 
-	cut := func(t *testing.T) { ctl(t, node, "close_all_connections", "--vhost", vhost, "cut by the test") }
+	cut := func(t *testing.T) { must(t, node.CloseConnections(t.Context(), "cut by the test")) }
 	for _, round := range []struct {
 		name       string
 		begin, end func(t *testing.T)
@@ -70,13 +70,13 @@ func TestWhatIsRefusedWhileRunningComesBackWhenItIsMended(t *testing.T) {
 	}{
 		{
 			"the user is deleted and created again",
-			func(t *testing.T) { ctl(t, node, "delete_user", user) }, create,
+			func(t *testing.T) { must(t, node.DeleteUser(t.Context(), user)) }, create,
 			403, "Login was refused", true,
 		},
 		{
 			"permissions are revoked and given back",
-			func(t *testing.T) { ctl(t, node, "clear_permissions", "-p", vhost, user); cut(t) },
-			func(t *testing.T) { ctl(t, node, "set_permissions", "-p", vhost, user, ".*", ".*", ".*") },
+			func(t *testing.T) { must(t, node.Forbid(t.Context(), vhost, user)); cut(t) },
+			func(t *testing.T) { must(t, node.Permit(t.Context(), vhost, user, ".*", ".*", ".*")) },
 			530, "access to vhost 'orders' refused for user 'app'", true,
 		},
 		{
@@ -179,15 +179,12 @@ func TestTheFirstOpenEndsAtOnceForEachFatalCause(t *testing.T) {
 			t.Skip("the shared node is not under control")
 		}
 		user, theirs := unique("user"), unique("vhost")
-		ctl(t, node, "add_user", user, "sesame")
-		ctl(t, node, "add_vhost", theirs)
-		ctl(t, node, "set_permissions", user, "^$", "^$", "^$")
+		must(t, node.AddUser(t.Context(), user, "sesame"))
+		must(t, node.AddVhost(t.Context(), theirs))
+		must(t, node.Permit(t.Context(), "/", user, "^$", "^$", "^$"))
 		t.Cleanup(func() {
-			for _, args := range [][]string{{"delete_user", user}, {"delete_vhost", theirs}} {
-				if _, err := node.Ctl(context.Background(), args...); err != nil {
-					t.Error(err)
-				}
-			}
+			must(t, node.DeleteUser(context.Background(), user))
+			must(t, node.DeleteVhost(context.Background(), theirs))
 		})
 		refused(t, reconnect.Config{URLs: []string{as(t, node.URL(), user, "sesame", theirs)}}, 530, "access to vhost '"+theirs+"' refused for user '"+user+"'")
 		name := uniqueName(t)

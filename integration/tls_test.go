@@ -67,8 +67,8 @@ func TestLoginsOverMutualTLS(t *testing.T) {
 	if cn := own.Leaf.Subject.CommonName; cn != user {
 		t.Fatalf("the certificate is of %q", cn)
 	}
-	ctl(t, node, "add_user", user, "no password is asked for")
-	ctl(t, node, "set_permissions", user, ".*", ".*", ".*")
+	must(t, node.AddUser(t.Context(), user, "no password is asked for"))
+	must(t, node.Permit(t.Context(), "/", user, ".*", ".*", ".*"))
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(certs.CA)
 	with := func(certificates ...tls.Certificate) *tls.Config {
@@ -174,7 +174,7 @@ func TestLoginsOverMutualTLS(t *testing.T) {
 		}
 	})
 	t.Run("EXTERNAL of a user that is not there", func(t *testing.T) {
-		ctl(t, node, "delete_user", user)
+		must(t, node.DeleteUser(t.Context(), user))
 		err := refused(t, reconnect.Config{URLs: []string{byCertificate}, TLS: with(own)})
 		var word *reconnect.BrokerError
 		if !errors.As(err, &word) || word.Code != 403 || !strings.Contains(word.Text, "EXTERNAL") {

@@ -222,10 +222,9 @@ func TestDeclareExplainsWhatIsMissingOrLocked(t *testing.T) {
 func TestDeclareExplainsWhatABrokerDenies(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)
-	ctl(t, node, "add_user", "limited", "limited")
-	ctl(t, node, "set_permissions", "limited", "^ok.*", "^ok.*", "^ok.*")
-	ctl(t, node, "add_vhost", "full")
-	ctl(t, node, "set_permissions", "-p", "full", "guest", ".*", ".*", ".*")
+	must(t, node.AddUser(t.Context(), "limited", "limited"))
+	must(t, node.Permit(t.Context(), "/", "limited", "^ok.*", "^ok.*", "^ok.*"))
+	must(t, node.AddVhost(t.Context(), "full"))
 	ctl(t, node, "set_vhost_limits", "-p", "full", `{"max-queues": 0}`)
 
 	t.Run("transient queues", func(t *testing.T) {

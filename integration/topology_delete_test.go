@@ -281,7 +281,7 @@ func TestDeleteKeepsAQueueWhoseLeaderIsSlow(t *testing.T) {
 	publishConfirmed(t, ch, q.Name, "precious")
 
 	leader := fmt.Sprintf("{list_to_atom(%q), node()}", "%2F_"+q.Name)
-	ctl(t, node, "eval", "ok = sys:suspend("+leader+").")
+	evaluate(t, node, "ok = sys:suspend("+leader+").")
 	if found, err := ch.QueueDeclarePassive(q.Name, true, false, false, false, nil); err != nil || found.Messages != 0 {
 		t.Fatalf("the leader is not slow: %+v, %v", found, err)
 	}
@@ -295,7 +295,7 @@ func TestDeleteKeepsAQueueWhoseLeaderIsSlow(t *testing.T) {
 		t.Fatalf("Delete did not wait for the leader: %v", err)
 	case <-time.After(time.Second):
 	}
-	ctl(t, node, "eval", "ok = sys:resume("+leader+").")
+	evaluate(t, node, "ok = sys:resume("+leader+").")
 	select {
 	case err := <-result:
 		if !errors.Is(err, topology.ErrKept) {

@@ -99,7 +99,7 @@ func TestWorkQueueKeepsWhatFailsTooOften(t *testing.T) {
 func TestAtLeastOnceKeepsADeadLetterUntilItHasAPlace(t *testing.T) {
 	t.Parallel()
 	node := ownNode(t)
-	ctl(t, node, "eval", "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 500).") // 3 minutes
+	evaluate(t, node, "application:set_env(rabbit, dead_letter_worker_publisher_confirm_timeout, 500).") // 3 minutes
 	for _, c := range []struct {
 		claim string
 		queue func(name string) topology.Queue

@@ -41,18 +41,6 @@ func (n *Node) SyncQueues(ctx context.Context) error {
 	return nil
 }
 
-// MemoryAlarm raises the alarm that blocks publishers, for want of memory, or ends it.
-func (n *Node) MemoryAlarm(ctx context.Context, on bool) error {
-	mark := 0.6
-	if on {
-		mark = 0.00000001
-	}
-	if _, err := n.Eval(ctx, fmt.Sprintf("vm_memory_monitor:set_vm_memory_high_watermark(%.8f).", mark)); err != nil {
-		return fmt.Errorf("memory alarm: %w", err)
-	}
-	return nil
-}
-
 // stopTimeout is what a node gets for an orderly shutdown; 3.10 takes 6 s of it.
 const stopTimeout = 60 * time.Second
 

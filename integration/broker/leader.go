@@ -117,7 +117,7 @@ const askTimeout = time.Minute
 // leaderQuery looks only at what the node has in memory. quorum_status of
 // rabbitmq-queues asks all the others, and up to 4.0 hangs on one that was isolated
 // until the net tick time has passed.
-const leaderQuery = `case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, <<%s>>)) of
+const leaderQuery = `case rabbit_amqqueue:lookup(rabbit_misc:r(<<"/">>, queue, %s)) of
 	{ok, Q} ->
 		{Name, _} = amqqueue:get_pid(Q),
 		Leader = case ra_leaderboard:lookup_leader(Name) of {_, L} -> L; _ -> none end,
@@ -140,11 +140,7 @@ func (n *Node) follows(ctx context.Context, queue string) (view, error) {
 	if !inspected.State.Running || inspected.State.Paused {
 		return view{}, nil
 	}
-	name := make([]string, 0, len(queue)) // as numbers, which need no quoting
-	for _, b := range []byte(queue) {
-		name = append(name, fmt.Sprint(b))
-	}
-	out, err := n.Eval(ctx, fmt.Sprintf(leaderQuery, strings.Join(name, ",")))
+	out, err := n.Eval(ctx, fmt.Sprintf(leaderQuery, binary(queue)))
 	if err != nil {
 		return view{runs: true}, err
 	}
