@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -92,6 +93,12 @@ func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handle
 		First:   reconnect.Consuming,
 		Backoff: func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
 	}
+	f := &fixture{t: t, log: &logs{}}
+	if memory {
+		pool.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			return f.broker.DialContext(ctx, network, address)
+		}
+	}
 	queues(topology.Queue{Name: "q"})(&broker, &pool)
 	for _, change := range changes {
 		change(&broker, &pool)
@@ -100,7 +107,7 @@ func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handle
 	if memory {
 		start = mqtest.NewInMemory
 	}
-	f := &fixture{t: t, broker: start(t, broker), log: &logs{}}
+	f.broker = start(t, broker)
 	f.queue = f.broker.Queue("q")
 	f.broker.Intercept(func(e *mqtest.Event) mqtest.Action {
 		if e.Point == mqtest.Received {
@@ -109,9 +116,6 @@ func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handle
 		return mqtest.Pass()
 	})
 	pool.URLs = []string{f.broker.URL()}
-	if memory {
-		pool.Dial = f.broker.DialContext
-	}
 	var err error
 	if f.pool, err = reconnect.Open(t.Context(), pool); err != nil {
 		t.Fatal(err)
