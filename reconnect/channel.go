@@ -13,9 +13,18 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// Channel is one AMQP channel of one connection. It is never reopened: when it
-// or its connection ends, it is over, and so is everything that was said on it.
+// Channel is one AMQP channel of one connection, as one session or one lease has it. It
+// is never reopened: when it or its connection ends, it is over, and so is everything
+// that was said on it.
 type Channel struct {
+	*channel
+
+	leased   bool        // by Acquire
+	released atomic.Bool // the lease is over, though the channel may be lent to somebody else
+}
+
+// channel is what one lease has after the other.
+type channel struct {
 	raw  *amqp.Channel
 	life *life
 
@@ -27,7 +36,6 @@ type Channel struct {
 	ready    bool
 	kept     bool
 	closed   bool // by us
-	lease    lease
 	rawTaken bool
 	removes  []func()
 
@@ -38,7 +46,7 @@ type Channel struct {
 // open opens a channel, for whom a number was reserved: it is free again when the
 // channel is over. A half-opened one is closed when its answer comes.
 func (lf *life) open(ctx context.Context) (*Channel, error) {
-	c := &Channel{life: lf, turn: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Channel{channel: &channel{life: lf, turn: make(chan struct{}, 1), done: make(chan struct{})}}
 	var raw *amqp.Channel
 	err := lf.call(ctx, "open channel", func() (err error) {
 		raw, err = lf.raw.Channel()
@@ -169,19 +177,8 @@ func (c *Channel) CallSlow(ctx context.Context, what string, f func(*amqp.Channe
 const slowAnswer = 2 * time.Minute
 
 func (c *Channel) call(ctx context.Context, limit time.Duration, what string, f func(*amqp.Channel) error) error {
-	if c.isReleased() {
-		return fmt.Errorf("%s: %w", what, errReleased)
-	}
-	select {
-	case c.turn <- struct{}{}:
-	case <-c.done:
-		return fmt.Errorf("%s: %w", what, c.Err())
-	case <-ctx.Done():
-		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
-	}
-	if ctx.Err() != nil {
-		<-c.turn
-		return fmt.Errorf("%s: %w", what, context.Cause(ctx))
+	if err := c.takeTurn(ctx); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	ctx, stop := c.unlessOver(ctx)
 	defer stop()
@@ -200,6 +197,28 @@ func (c *Channel) call(ctx context.Context, limit time.Duration, what string, f 
 		return fmt.Errorf("%s: %w", what, c.Err())
 	}
 	return explain(what, err)
+}
+
+// takeTurn waits until no other call is under way. Whose lease is over by then, or whose
+// ctx, has none.
+func (c *Channel) takeTurn(ctx context.Context) (err error) {
+	select {
+	case c.turn <- struct{}{}:
+	case <-c.done:
+		return c.Err()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	switch {
+	case c.released.Load():
+		err = errReleased
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		<-c.turn
+	}
+	return err
 }
 
 // unlessOver returns a ctx that ends with ctx, but not if that ends because the
@@ -314,8 +333,14 @@ func (c *Channel) close(ctx context.Context) error {
 func (c *Channel) Abandon() { c.abandoned.Store(true) }
 
 // Close ends the channel and waits, as long as ctx allows, for the broker's
-// word that it has: acks written before are then known to it.
-func (c *Channel) Close(ctx context.Context) error { return c.close(ctx) }
+// word that it has: acks written before are then known to it. A lease is over with it;
+// after the end of a lease it does nothing.
+func (c *Channel) Close(ctx context.Context) error {
+	if c.leased && c.released.Swap(true) {
+		return nil
+	}
+	return c.close(ctx)
+}
 
 // Ready tells that the session is fully set up. The first time counts as
 // success: from then on Run retries whatever happens.
@@ -333,10 +358,10 @@ func (c *Channel) Keep() {
 	c.kept = true
 }
 
-func (c *Channel) isReleased() bool {
+func (c *Channel) isClosed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.lease == released
+	return c.closed
 }
 
 func (c *Channel) isReady() bool {

@@ -14,3 +14,6 @@ const StableAfter = stableAfter
 
 // Farewell is how long a Close whose ctx has ended waits for the broker's word.
 const Farewell = farewell
+
+// Is reports whether two leases are of the same channel.
+func (c *Channel) Is(other *Channel) bool { return c.channel == other.channel }

@@ -13,15 +13,6 @@ const keptLeases = 8
 
 var errReleased = errors.New("the lease of this channel is over")
 
-// lease is whether a channel is lent to somebody.
-type lease uint8
-
-const (
-	notLeased lease = iota // a session's, or kept for the next lease
-	leased
-	released
-)
-
 // Acquire waits, as long as ctx allows, for a connection of role (for Publishing one
 // that is not blocked) and for a free channel number on it, and leases a channel, for
 // what this package does not do itself. Nobody else uses that channel until it is
@@ -49,23 +40,23 @@ func (lf *life) lend(ctx context.Context) (*Channel, error) {
 	for {
 		select {
 		case c := <-lf.kept:
-			if c.lend() {
-				return c, nil
+			if lease := c.lend(); lease != nil {
+				return lease, nil
 			}
 			continue
 		default:
 		}
 		select {
 		case c := <-lf.kept:
-			if c.lend() {
-				return c, nil
+			if lease := c.lend(); lease != nil {
+				return lease, nil
 			}
 		case lf.numbers <- struct{}{}:
 			c, err := lf.open(ctx)
 			if err != nil {
 				return nil, err
 			}
-			c.lend()
+			c.leased = true
 			return c, nil
 		case <-lf.conn.gone:
 			return nil, lf.lost()
@@ -103,29 +94,25 @@ func (lf *life) noNumber(ctx context.Context) error {
 	return fmt.Errorf("open channel: all %d that the broker allows on a connection are in use: %w", cap(lf.numbers), context.Cause(ctx))
 }
 
-// lend begins a lease, and reports false if the channel is over.
-func (c *Channel) lend() bool {
-	if c.Err() != nil {
-		return false
+// lend begins the next lease of a channel that was given back; nil if it is over.
+func (c *Channel) lend() *Channel {
+	if c.Err() != nil || c.isClosed() {
+		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.lease = leased
-	return !c.closed
+	return &Channel{channel: c.channel, leased: true}
 }
 
-// Release ends a lease: nothing may be done with the channel any more. It is kept for
+// Release ends a lease: nothing may be done with the channel any more, and its next user
+// suffers from no late Call, Close or Release of this one. It is kept for
 // the next Acquire if nothing but Call was done with it. If Raw was taken, something may have
 // been changed that outlasts a call (confirm mode, prefetch, a consumer, a listener), so
 // it is closed, as it is, after that, when a call is still under way. A Call that changes such
 // things has to end the lease by Close instead. Further calls do nothing.
 func (c *Channel) Release() {
-	c.mu.Lock()
-	if c.lease != leased {
-		c.mu.Unlock()
+	if !c.leased || c.released.Swap(true) {
 		return
 	}
-	c.lease = released
+	c.mu.Lock()
 	asItWas := !c.closed && !c.rawTaken
 	c.mu.Unlock()
 	if asItWas && c.Err() == nil && c.keepForNext() {

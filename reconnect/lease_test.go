@@ -29,7 +29,7 @@ func TestALeaseIsHandedOutAgainIfItIsAsItWas(t *testing.T) {
 			t.Errorf("a call after the end of the lease: %v", err)
 		}
 		again, other := acquire(t, p, reconnect.Publishing), acquire(t, p, reconnect.Publishing)
-		if again != first || other == first {
+		if !again.Is(first) || other.Is(first) {
 			t.Error("the one that was given back is not the one that is lent, once")
 		}
 		if s := p.Stats().Publishing; s.Channels != 2 || s.Kept != 0 {
@@ -37,6 +37,80 @@ func TestALeaseIsHandedOutAgainIfItIsAsItWas(t *testing.T) {
 		}
 		if n := len(f.methods("channel.open")); n != 2 {
 			t.Errorf("%d channels were opened, want 2", n)
+		}
+	})
+}
+
+// TestTheEndOfALeaseHarmsNoLaterOne: it is deferred, and comes once more when the channel
+// has been lent to somebody else.
+func TestTheEndOfALeaseHarmsNoLaterOne(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *reconnect.Channel){
+		"Release": func(_ *testing.T, c *reconnect.Channel) { c.Release() },
+		"Close": func(t *testing.T, c *reconnect.Channel) {
+			if err := c.Close(limited(t)); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		inBubbleOf(t, name, func(t *testing.T) {
+			f := newFixture(t)
+			p := open(t, f.config())
+			first := acquire(t, p, reconnect.Publishing)
+			first.Release()
+			second := acquire(t, p, reconnect.Publishing)
+			if !second.Is(first) {
+				t.Fatal("it is another channel")
+			}
+			end(t, first)
+			if err := second.Call(limited(t), "declare q", declare); err != nil {
+				t.Errorf("a call of the second lease: %v", err)
+			}
+			if err := first.Call(limited(t), "declare q", declare); err == nil || !strings.Contains(err.Error(), "lease") {
+				t.Errorf("a call of the first lease: %v", err)
+			}
+			if acquire(t, p, reconnect.Publishing).Is(second) {
+				t.Error("it is lent twice")
+			}
+		})
+	}
+}
+
+func TestACallThatWaitsForItsTurnEndsWithTheLease(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		c := acquire(t, p, reconnect.Publishing)
+		gate, waits := make(chan struct{}), make(chan error, 1)
+		go func() { _ = c.Call(limited(t), "wait", func(*amqp.Channel) error { <-gate; return nil }) }()
+		synctest.Wait()
+		go func() { waits <- c.Call(limited(t), "declare q", declare) }()
+		synctest.Wait()
+		c.Release()
+		close(gate)
+		if err := await(t, waits, "the second call"); err == nil || !strings.Contains(err.Error(), "lease") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestTheChannelOfASessionIsNoLease(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		if err := p.Run(limited(t), reconnect.Publishing, func(ctx context.Context, c *reconnect.Channel) error {
+			c.Release()
+			if err := c.Call(ctx, "declare q", declare); err != nil || p.Stats().Publishing.Kept != 0 {
+				t.Errorf("after a Release: %v, %+v", err, p.Stats().Publishing)
+			}
+			if err := c.Close(ctx); err != nil {
+				t.Error(err)
+			}
+			if err := c.Call(limited(t), "declare q", declare); !errors.Is(err, reconnect.ErrLost) {
+				t.Errorf("after its Close: %v", err)
+			}
+			return nil
+		}, nil); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -78,7 +152,7 @@ func TestALeaseThatMayHaveChangedIsClosed(t *testing.T) {
 					t.Errorf("Release took %v", took)
 				}
 				await(t, c.Done(), "the end of the channel")
-				if acquire(t, p, reconnect.Publishing) == c {
+				if acquire(t, p, reconnect.Publishing).Is(c) {
 					t.Error("it is lent again")
 				}
 			})
@@ -111,7 +185,7 @@ func TestAcquireWaitsForAChannelNumber(t *testing.T) {
 		}()
 		synctest.Wait()
 		all[0].Release()
-		if c := await(t, waits, "a lease"); c != all[0] {
+		if c := await(t, waits, "a lease"); !c.Is(all[0]) {
 			t.Error("it is not the one that was given back")
 		}
 		all[1].Release()
@@ -173,7 +247,7 @@ func TestLeasesEndWithTheirConnection(t *testing.T) {
 		f.cut(1)
 		synctest.Wait()
 		again := acquire(t, p, reconnect.Publishing)
-		if again == c || again.Err() != nil || c.Err() == nil {
+		if again.Is(c) || again.Err() != nil || c.Err() == nil {
 			t.Errorf("%v, %v", again.Err(), c.Err())
 		}
 	})

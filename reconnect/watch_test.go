@@ -32,7 +32,7 @@ func TestAChannelThatIsWatchedLateKnowsTheBrokersWord(t *testing.T) {
 		<-lf.conn.gone
 		synctest.Wait()
 		for i, c := range closes {
-			ch := &Channel{life: lf, done: make(chan struct{})}
+			ch := &Channel{channel: &channel{life: lf, done: make(chan struct{})}}
 			ch.watch(c)
 			if be := asBrokerError(ch.Err()); be == nil || be.Code != 320 || ch.Alone() {
 				t.Errorf("channel %d: %v, alone %v; want the broker's 320", i+1, ch.Err(), ch.Alone())
