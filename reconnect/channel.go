@@ -183,10 +183,10 @@ func (c *Channel) call(ctx context.Context, limit time.Duration, what string, f 
 	ctx, stop := c.unlessOver(ctx)
 	defer stop()
 	err := c.life.callWithin(ctx, limit, what, func() error { return f(c.raw) }, func(abandoned bool) {
-		<-c.turn
 		if abandoned {
-			_ = c.close(context.Background())
+			_ = c.close(ctx) // noted now, and done when the turn is given back; ctx has ended
 		}
+		<-c.turn
 	})
 	if err == nil {
 		return nil
@@ -356,12 +356,6 @@ func (c *Channel) Keep() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.kept = true
-}
-
-func (c *Channel) isClosed() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.closed
 }
 
 func (c *Channel) isReady() bool {

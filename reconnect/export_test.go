@@ -17,3 +17,16 @@ const Farewell = farewell
 
 // Is reports whether two leases are of the same channel.
 func (c *Channel) Is(other *Channel) bool { return c.channel == other.channel }
+
+// NoteClose has the channel look as in the moment before its close is said.
+func (c *Channel) NoteClose() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+}
+
+// Stop keeps it from being noted that the channel is closed, until goOn is called.
+func (c *Channel) Stop() (goOn func()) {
+	c.mu.Lock()
+	return c.mu.Unlock
+}

@@ -96,7 +96,7 @@ func (lf *life) noNumber(ctx context.Context) error {
 
 // lend begins the next lease of a channel that was given back; nil if it is over.
 func (c *Channel) lend() *Channel {
-	if c.Err() != nil || c.isClosed() {
+	if c.Err() != nil {
 		return nil
 	}
 	return &Channel{channel: c.channel, leased: true}
@@ -112,10 +112,7 @@ func (c *Channel) Release() {
 	if !c.leased || c.released.Swap(true) {
 		return
 	}
-	c.mu.Lock()
-	asItWas := !c.closed && !c.rawTaken
-	c.mu.Unlock()
-	if asItWas && c.Err() == nil && c.keepForNext() {
+	if c.Err() == nil && c.keepForNext() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.life.link.pool.cfg.RPCTimeout)
@@ -126,12 +123,18 @@ func (c *Channel) Release() {
 	_ = c.close(ctx)
 }
 
-// keepForNext makes the channel available to the next lease.
+// keepForNext makes the channel available to the next lease, if it is as it was.
 func (c *Channel) keepForNext() bool {
 	select {
 	case c.turn <- struct{}{}: // no call is under way, and none can begin
-		<-c.turn
 	default:
+		return false
+	}
+	c.mu.Lock()
+	asItWas := !c.closed && !c.rawTaken
+	c.mu.Unlock()
+	<-c.turn
+	if !asItWas {
 		return false
 	}
 	select {

@@ -93,6 +93,40 @@ func TestACallThatWaitsForItsTurnEndsWithTheLease(t *testing.T) {
 	})
 }
 
+// TestNobodyGetsAChannelWhoseCloseIsDue: that of a call that nobody waits for any more. Its
+// turn is not given back before it is noted, or the channel could be lent meanwhile.
+func TestNobodyGetsAChannelWhoseCloseIsDue(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	p := open(t, f.config())
+	c := acquire(t, p, reconnect.Publishing)
+	gate, returned := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		defer close(returned)
+		if err := c.Call(ctx, "wait", func(*amqp.Channel) error { cancel(); <-gate; return nil }); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}()
+	await(t, returned, "the call")
+	goOn := c.Stop()
+	close(gate)
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := c.Call(short, "declare q", declare); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the next call, before the close was noted: %v", err)
+	}
+	goOn()
+	c.Release()
+	await(t, c.Done(), "the end of the channel")
+	c = acquire(t, p, reconnect.Publishing)
+	c.NoteClose()
+	c.Release()
+	if s := p.Stats().Publishing; s.Kept != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestTheChannelOfASessionIsNoLease(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := newFixture(t)
