@@ -31,16 +31,16 @@ type channel struct {
 	turn chan struct{} // one RPC at a time: the driver does not pair answers with questions
 	done chan struct{} // closed when the channel is over
 
-	mu       sync.Mutex // guards what follows; held for no call
-	err      error      // why it is over
-	ready    bool
-	kept     bool
-	closed   bool // by us
-	rawTaken bool
-	removes  []func()
+	mu        sync.Mutex // guards what follows; held for no call
+	err       error      // why it is over
+	ready     bool
+	kept      bool
+	closed    bool // by us
+	abandoned bool // nobody waits for its close
+	changed   bool // by more than calls
+	removes   []func()
 
-	abandoned atomic.Bool
-	alone     atomic.Bool // it ended, but its connection did not
+	alone atomic.Bool // it ended, but its connection did not
 }
 
 // open opens a channel, for whom a number was reserved: it is free again when the
@@ -128,7 +128,7 @@ var errChannelClosed = errors.New("the channel was closed")
 func (c *Channel) Raw() *amqp.Channel {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.rawTaken = true
+	c.changed = true
 	return c.raw
 }
 
@@ -289,13 +289,13 @@ func (lf *life) explain(err error) error {
 // has. While the connection is blocked no answer can come, so nobody waits.
 func (c *Channel) close(ctx context.Context) error {
 	c.mu.Lock()
-	again := c.closed
+	again, abandoned := c.closed, c.abandoned
 	c.closed = true
 	c.mu.Unlock()
 	if again || c.raw.IsClosed() {
 		return nil
 	}
-	if c.abandoned.Load() {
+	if abandoned {
 		c.life.link.pool.begin(func() {
 			c.turn <- struct{}{}
 			_ = c.raw.Close() // ends with the connection, if no answer comes
@@ -330,7 +330,11 @@ func (c *Channel) close(ctx context.Context) error {
 
 // Abandon has the channel closed without anybody waiting for the answer, which may
 // not come: the connection, which others use as well, is then not given up for it.
-func (c *Channel) Abandon() { c.abandoned.Store(true) }
+func (c *Channel) Abandon() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.abandoned, c.changed = true, true
+}
 
 // Close ends the channel and waits, as long as ctx allows, for the broker's
 // word that it has: acks written before are then known to it. A lease is over with it;
@@ -378,6 +382,7 @@ func (c *Channel) OnBarrier(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.removes = append(c.removes, remove)
+	c.changed = true
 }
 
 // Blocked reports whether the broker takes no publishes on this connection, and

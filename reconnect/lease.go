@@ -103,11 +103,12 @@ func (c *Channel) lend() *Channel {
 }
 
 // Release ends a lease: nothing may be done with the channel any more, and its next user
-// suffers from no late Call, Close or Release of this one. It is kept for
-// the next Acquire if nothing but Call was done with it. If Raw was taken, something may have
-// been changed that outlasts a call (confirm mode, prefetch, a consumer, a listener), so
-// it is closed, as it is, after that, when a call is still under way. A Call that changes such
-// things has to end the lease by Close instead. Further calls do nothing.
+// suffers from no late Call, Close or Release of this one. It is kept for the next Acquire
+// if nothing but Call was done with it. If Raw was taken, or OnBarrier or Abandon called,
+// something has changed, or may have, that outlasts a call (confirm mode, prefetch, a
+// consumer, a listener), so it is closed, as it is, after that, when a call is still under
+// way. A Call that changes such things has to end the lease by Close instead. Further calls
+// do nothing.
 func (c *Channel) Release() {
 	if !c.leased || c.released.Swap(true) {
 		return
@@ -131,7 +132,7 @@ func (c *Channel) keepForNext() bool {
 		return false
 	}
 	c.mu.Lock()
-	asItWas := !c.closed && !c.rawTaken
+	asItWas := !c.closed && !c.changed
 	c.mu.Unlock()
 	<-c.turn
 	if !asItWas {

@@ -156,6 +156,8 @@ func TestALeaseThatMayHaveChangedIsClosed(t *testing.T) {
 				t.Error(err)
 			}
 		},
+		"it is called at barriers":      func(_ *testing.T, _ *fixture, c *reconnect.Channel) { c.OnBarrier(func() {}) },
+		"its close waits for no answer": func(_ *testing.T, _ *fixture, c *reconnect.Channel) { c.Abandon() },
 		"a call is under way": func(t *testing.T, f *fixture, c *reconnect.Channel) {
 			f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "queue.declare", Count: 1, Do: mqtest.Delay(time.Second)})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
