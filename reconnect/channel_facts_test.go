@@ -106,6 +106,13 @@ func TestInflictedTellsWhatWasSaidFromWhatHappened(t *testing.T) {
 	if reconnect.Inflicted(errors.New("EOF")) || reconnect.Inflicted(nil) {
 		t.Error("a cut is taken for something that was said")
 	}
+	// It has the code of a channel error, and says only that the driver is closed.
+	if err := fmt.Errorf("publish: %w", amqp.ErrClosed); reconnect.Inflicted(err) {
+		t.Errorf("Inflicted(%v)", err)
+	}
+	if err := errors.Join(amqp.ErrClosed, &reconnect.BrokerError{Code: amqp.InternalError, Text: "R"}); !reconnect.Inflicted(err) {
+		t.Errorf("not Inflicted(%v)", err)
+	}
 }
 
 func TestWatchIsToldOfARolesChangesUntilItIsRemoved(t *testing.T) {

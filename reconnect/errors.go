@@ -140,7 +140,7 @@ func Inflicted(err error) bool {
 	var said *amqp.Error
 	if be := asBrokerError(err); be != nil {
 		code = be.Code
-	} else if errors.As(err, &said) {
+	} else if errors.As(err, &said) && said != amqp.ErrClosed { // that only says that it is closed
 		code = said.Code
 	}
 	switch code {
