@@ -390,8 +390,15 @@ func (c *Channel) OnBarrier(f func()) {
 func (c *Channel) Blocked() (bool, <-chan struct{}) { return c.life.isBlocked() }
 
 // Room waits until what was written before has left far enough that more may be
-// written, the connection is lost, or ctx ends.
-func (c *Channel) Room(ctx context.Context) error { return c.life.conn.room(ctx) }
+// written, the connection is lost, which is Err then, or ctx ends.
+func (c *Channel) Room(ctx context.Context) error {
+	err := c.life.conn.room(ctx)
+	if c.life.conn.reason() == nil {
+		return err
+	}
+	<-c.done // in a moment: the socket does not tell what the broker has said
+	return c.Err()
+}
 
 // Accepted is how many bytes the connection has taken from the driver so far.
 func (c *Channel) Accepted() uint64 { return c.life.conn.accepted.Load() }

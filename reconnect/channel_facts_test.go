@@ -44,6 +44,22 @@ func TestAChannelTellsWhatItsConnectionAgreedOnAndHowLongItIsSilent(t *testing.T
 	})
 }
 
+// TestRoomSaysWhyTheConnectionWasLost, and not only that its socket is closed.
+func TestRoomSaysWhyTheConnectionWasLost(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		c := acquire(t, open(t, f.config()), reconnect.Publishing)
+		f.conn().Do(mqtest.CloseConnection(320, "CONNECTION_FORCED - test"))
+		await(t, c.Done(), "the end of the channel")
+		synctest.Wait()
+		err := c.Room(t.Context())
+		wantBroker(t, "Room", err, 320, false)
+		if !errors.Is(err, reconnect.ErrLost) {
+			t.Errorf("%v is not that the session is lost", err)
+		}
+	})
+}
+
 func TestATurnIsOneAtATimeForAllOfARole(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := newFixture(t)
