@@ -208,14 +208,15 @@ func (s *session) correlateLocked(c *Confirmation) {
 }
 
 // publish hands c to the driver. An error of it proves nothing about what has
-// left, and the driver has taken back the number: the connection is given up.
+// left, and the driver has taken back the number: the connection is given up, if the
+// driver is not closing it already, for what the broker has said perhaps.
 func (s *session) publish(c *Confirmation) error {
 	deferred, err := s.ch.Raw().PublishWithDeferredConfirm(c.exchange, c.routingKey, c.mandatory, false, c.pub)
 	s.p.mu.Lock()
 	c.handedOverLocked()
 	s.p.mu.Unlock()
 	if err != nil {
-		if !s.ch.Raw().IsClosed() {
+		if !s.ch.Raw().IsClosed() && !errors.Is(err, amqp.ErrClosed) {
 			s.ch.Drop(fmt.Errorf("publish: %w", err))
 		}
 		<-s.ch.Done()
