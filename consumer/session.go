@@ -295,8 +295,8 @@ func (s *session) settler() {
 	}
 }
 
-// write hands verdicts to the driver. An error means that the channel is over;
-// anything else that fails has its connection given up.
+// write hands verdicts to the driver. An error means that the channel is over, or in a
+// moment will be; anything else that fails has its connection given up.
 func (s *session) write(ws []write) error {
 	ctx := context.Background() // Room ends with the connection
 	for _, w := range ws {
@@ -315,7 +315,7 @@ func (s *session) write(ws []write) error {
 			err = s.ch.Raw().Nack(w.tag, w.multiple, true)
 		}
 		if err != nil {
-			if !s.ch.Raw().IsClosed() {
+			if !s.ch.Raw().IsClosed() && !errors.Is(err, amqp.ErrClosed) {
 				s.ch.Drop(fmt.Errorf("settle: %w", err))
 			}
 			return err
