@@ -89,7 +89,7 @@ func (l *link) own() {
 			wait = longestWait
 		}
 		l.become(Waiting, nil, err, wait)
-		if !sleep(ctx, wait) {
+		if l.pool.pause(ctx, wait) != nil {
 			l.become(Closed, nil, ErrClosed, 0)
 			return
 		}
@@ -180,7 +180,7 @@ func (l *link) hangUp(lf *life, renewal *renewal) {
 func (l *link) become(to State, lf *life, cause error, wait time.Duration) {
 	l.mu.Lock()
 	from := l.status.State
-	if !allowed(from, to) {
+	if !slices.Contains(transitions[from], to) {
 		l.mu.Unlock()
 		panic(fmt.Sprintf("reconnect: %s connection from %s to %s", l.role, from, to))
 	}
@@ -236,15 +236,6 @@ func (p *Pool) Watch(role Role, f func(StateChange)) (remove func()) {
 		defer l.mu.Unlock()
 		l.watchers = slices.DeleteFunc(l.watchers, func(w *func(StateChange)) bool { return w == entry })
 	}
-}
-
-func allowed(from, to State) bool {
-	for _, s := range transitions[from] {
-		if s == to {
-			return true
-		}
-	}
-	return false
 }
 
 func (l *link) everUp() bool {
@@ -318,18 +309,6 @@ func waitError(ctx context.Context, role Role, s Status) error {
 		return fmt.Errorf("no %s connection: %w", role, context.Cause(ctx))
 	}
 	return fmt.Errorf("no %s connection: %w (%w)", role, s.Cause, context.Cause(ctx))
-}
-
-// sleep waits for d and reports whether it was let.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // isPermanent reports whether err is a backoff.Permanent, and what that wraps.

@@ -69,9 +69,9 @@ func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context,
 			// The link waits before it dials again; or progress was made.
 			continue
 		case fatal:
-			err = waitBetween(ctx, p.running, longestWait)
+			err = p.pause(ctx, longestWait)
 		default:
-			err = waitBetween(ctx, p.running, nextWait(waits))
+			err = p.pause(ctx, nextWait(waits))
 		}
 		if err != nil {
 			return err
@@ -110,8 +110,8 @@ func runSession(ctx context.Context, lf *life, session func(context.Context, *Ch
 	return ch.isReady(), err
 }
 
-// waitBetween waits before the next session.
-func waitBetween(ctx, running context.Context, d time.Duration) error {
+// pause waits before the next attempt, unless ctx ends or the pool closes.
+func (p *Pool) pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -119,7 +119,7 @@ func waitBetween(ctx, running context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	case <-running.Done():
+	case <-p.running.Done():
 		return ErrClosed
 	}
 }
