@@ -156,12 +156,9 @@ func (f *topologyFaults) tell() {
 	}
 }
 
-// declare declares t one entity after the other, each a Call of its own: a large
-// topology may take long, its single answers may not.
+// declare declares t, which is valid, one entity after the other, each a Call of its own: a
+// large topology may take long, its single answers may not.
 func (c *Channel) declare(ctx context.Context, t topology.Topology) error {
-	if err := t.Validate(); err != nil {
-		return err
-	}
 	for _, entity := range entities(t, c.life) {
 		err := c.CallSlow(ctx, "declare topology", func(raw *amqp.Channel) error {
 			return topology.Declare(ctx, raw, entity)
