@@ -25,29 +25,24 @@ func turnAway(*Confirmation) error { return ErrFull }
 func (p *Producer) admit(ctx context.Context, c *Confirmation, full func(*Confirmation) error) error {
 	p.mu.Lock()
 	p.stats.accepted.Add(1) // in the lock: who sees it counted finds its place taken
-	if p.over != nil {
-		c.giveUpLocked(p.over)
-		p.mu.Unlock()
-		return c.err
-	}
-	if ctx.Err() != nil {
-		c.giveUpLocked(context.Cause(ctx))
-		p.mu.Unlock()
-		return c.err
-	}
-	if p.away != nil {
-		c.giveUpLocked(p.away)
-		p.mu.Unlock()
-		return c.err
-	}
-	if len(p.waiting) == 0 && p.roomLocked(c) {
+	var why error
+	switch {
+	case p.over != nil:
+		why = p.over
+	case ctx.Err() != nil:
+		why = context.Cause(ctx)
+	case p.away != nil:
+		why = p.away
+	case len(p.waiting) == 0 && p.roomLocked(c):
 		p.takeLocked(c)
 		p.mu.Unlock()
 		p.signal()
 		return nil
+	default:
+		why = full(c)
 	}
-	if err := full(c); err != nil {
-		c.giveUpLocked(err)
+	if why != nil {
+		c.giveUpLocked(why)
 		p.mu.Unlock()
 		return c.err
 	}
