@@ -212,23 +212,26 @@ func (s *session) correlateLocked(c *Confirmation) {
 // driver is not closing it already, for what the broker has said perhaps.
 func (s *session) publish(c *Confirmation) error {
 	deferred, err := s.ch.Raw().PublishWithDeferredConfirm(c.exchange, c.routingKey, c.mandatory, false, c.pub)
-	s.p.mu.Lock()
-	c.handedOverLocked()
-	s.p.mu.Unlock()
-	if err != nil {
-		if !s.ch.Raw().IsClosed() && !errors.Is(err, amqp.ErrClosed) {
-			s.ch.Drop(fmt.Errorf("publish: %w", err))
-		}
-		<-s.ch.Done()
-		return s.ch.Err()
+	s.handed(c, deferred)
+	if err == nil {
+		return nil
 	}
+	if !s.ch.Raw().IsClosed() && !errors.Is(err, amqp.ErrClosed) {
+		s.ch.Drop(fmt.Errorf("publish: %w", err))
+	}
+	<-s.ch.Done()
+	return s.ch.Err()
+}
+
+// handed notes that the driver has let go of c; deferred is nil if it has not taken it.
+func (s *session) handed(c *Confirmation, deferred *amqp.DeferredConfirmation) {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
+	c.handedOverLocked()
 	c.deferred = deferred
-	if isDone(deferred.Done()) {
+	if deferred != nil && isDone(deferred.Done()) {
 		s.resolveLocked() // the barrier may have been before
 	}
-	return nil
 }
 
 // exonerate waits until the broker has processed what was sent, told by its answer to
