@@ -404,15 +404,14 @@ func (c *Channel) Room(ctx context.Context) error {
 func (c *Channel) Accepted() uint64 { return c.life.conn.accepted.Load() }
 
 // Offered returns how many bytes were ever handed to the kernel, once the
-// connection is lost and the number is final; ok is false while it lives.
+// connection is over and the number is final, which it waits for; ok is false while it
+// lives.
 func (c *Channel) Offered() (n uint64, ok bool) {
-	select {
-	case <-c.life.conn.gone:
-		<-c.life.conn.flushed
-		return c.life.conn.offered.Load(), true
-	default:
+	if !c.life.isOver() {
 		return 0, false
 	}
+	<-c.life.conn.flushed // the driver, or the owner, closes it in a moment
+	return c.life.conn.offered.Load(), true
 }
 
 // Turn waits until nobody else has it, of all that use role's connection, now or after
