@@ -209,3 +209,34 @@ func TestTheSearchForACulpritDoesNotWait(t *testing.T) {
 		}
 	})
 }
+
+// TestNoneOfManySuspectsIsRefusedForTheEndOfAnother: each producer's waits for its turn, and gets it
+// when the connection was closed for another's.
+func TestNoneOfManySuspectsIsRefusedForTheEndOfAnother(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const producers = 20
+		f := newMemoryFixture(t, producer.Config{}, backoffOf(time.Millisecond))
+		unconfirmed := f.broker.Inject(loses(producers))
+		var innocent []*producer.Confirmation
+		for range producers {
+			p, err := producer.New(f.pool, producer.Config{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, err := p.PublishAsync(t.Context(), producer.Text("innocent").ToQueue("q"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			innocent = append(innocent, c)
+		}
+		f.struck(unconfirmed)
+		poison := f.broker.Inject(hangsUp("poison"))
+		f.verdict(f.publish("poison")[0], producer.Refused)
+		for _, c := range innocent {
+			f.verdict(c, producer.Confirmed)
+		}
+		if n := poison.Hits(); n != 3 {
+			t.Errorf("it has cost %d connections, want 3", n)
+		}
+	})
+}

@@ -258,8 +258,9 @@ func (s *session) end(cause error) error {
 	if s.ch.Raw().IsClosed() {
 		<-s.ch.Done() // the driver is closed a moment before it says why
 	}
-	// Until its connection is given up, what was handed over may still leave.
+	// While its connection lives, what was handed over may still leave.
 	offered, final := s.ch.Offered()
+	unsent := func(c *Confirmation) bool { return final && c.mark >= offered }
 	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -283,7 +284,7 @@ func (s *session) end(cause error) error {
 		if c == nil {
 			continue
 		}
-		if exception != nil && !c.cleared {
+		if exception != nil && !c.cleared && !unsent(c) {
 			if c.suspect {
 				c.proofs++ // it was the only one
 			}
@@ -296,7 +297,7 @@ func (s *session) end(cause error) error {
 			}
 			c.suspect = true
 		}
-		if !final || c.mark < offered {
+		if !unsent(c) {
 			c.maybeStored = true
 		}
 		if overdue {
