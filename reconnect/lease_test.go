@@ -305,6 +305,21 @@ func TestDeclareEndsWithItsCtx(t *testing.T) {
 	})
 }
 
+func TestDeclareRefusesWhatBelongsToOneConnection(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		err := p.Declare(limited(t), topology.Topology{Queues: []topology.Queue{{Name: "q"}, {Name: "mine", Exclusive: true}}})
+		var fault *topology.Fault
+		if !errors.As(err, &fault) || fault.Name != "mine" || len(f.methods("queue.declare")) != 0 {
+			t.Errorf("%v, %v", err, f.methods("queue.declare"))
+		}
+		if err := p.Declare(limited(t), topology.Topology{Queues: []topology.Queue{{Name: "q", Type: topology.Classic}, {Name: "q", Passive: true, Exclusive: true}}}); err != nil {
+			t.Errorf("what does not: %v", err)
+		}
+	})
+}
+
 func TestNoRedeclareLeavesDeletedWhatIsDeleted(t *testing.T) {
 	for _, no := range []bool{false, true} {
 		inBubbleOf(t, map[bool]string{false: "by default", true: "NoRedeclare"}[no], func(t *testing.T) {

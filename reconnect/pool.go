@@ -81,11 +81,19 @@ func (p *Pool) GoString() string { return p.String() }
 func (p *Pool) Status(role Role) Status { return p.links[role].read() }
 
 // Declare declares t, within ctx, on a channel of its own. Exclusive queues
-// belong to the connection that declares them, so they are refused here: a
-// consumer declares its own.
+// belong to the connection that declares them, so they are refused here, with a
+// *topology.Fault: a consumer declares its own.
 func (p *Pool) Declare(ctx context.Context, t topology.Topology) error {
 	if err := t.Validate(); err != nil {
 		return err
+	}
+	for _, q := range t.Queues {
+		if q.Exclusive && !q.Passive {
+			return &topology.Fault{
+				Entity: topology.EntityQueue, Name: q.Name, Field: "Exclusive",
+				Problem: "it would belong to a connection that others use", Hint: "declare it in consumer.Config.Declare",
+			}
+		}
 	}
 	ch, err := p.Acquire(ctx, p.cfg.First)
 	if err != nil {
