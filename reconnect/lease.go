@@ -96,7 +96,7 @@ func (lf *life) noNumber(ctx context.Context) error {
 
 // lend begins the next lease of a channel that was given back; nil if it is over.
 func (c *Channel) lend() *Channel {
-	if c.Err() != nil {
+	if c.raw.IsClosed() {
 		return nil
 	}
 	return &Channel{channel: c.channel, leased: true}
@@ -113,7 +113,7 @@ func (c *Channel) Release() {
 	if !c.leased || c.released.Swap(true) {
 		return
 	}
-	if c.Err() == nil && c.keepForNext() {
+	if c.keepForNext() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.life.link.pool.cfg.RPCTimeout)
@@ -132,7 +132,7 @@ func (c *Channel) keepForNext() bool {
 		return false
 	}
 	c.mu.Lock()
-	asItWas := !c.closed && !c.changed
+	asItWas := !c.closed && !c.changed && !c.raw.IsClosed() // not Err: the driver knows first
 	c.mu.Unlock()
 	<-c.turn
 	if !asItWas {

@@ -305,6 +305,41 @@ func TestDeclareEndsWithItsCtx(t *testing.T) {
 	})
 }
 
+// TestAChannelThatTheBrokerHasJustClosedIsNotLent: whoever was told why gives it back, perhaps
+// before its end is noted.
+func TestAChannelThatTheBrokerHasJustClosedIsNotLent(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		for range 200 {
+			c := acquire(t, p, reconnect.Publishing)
+			if err := c.Call(limited(t), "look for x", func(raw *amqp.Channel) error {
+				_, err := raw.QueueDeclarePassive("x", true, false, false, false, nil)
+				return err
+			}); err == nil {
+				t.Fatal("there is a queue x")
+			}
+			c.Release()
+			if s := p.Stats().Publishing; s.Kept != 0 {
+				t.Fatalf("%+v", s)
+			}
+			c = acquire(t, p, reconnect.Publishing)
+			if err := c.Call(limited(t), "qos", qos); err != nil {
+				t.Fatal(err)
+			}
+			c.Release()
+		}
+		// Nor one that is closed while it is kept.
+		if n := f.broker.CloseChannels(320); n != 1 {
+			t.Errorf("%d channels were closed", n)
+		}
+		synctest.Wait()
+		if err := acquire(t, p, reconnect.Publishing).Call(limited(t), "qos", qos); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDeclareRefusesWhatBelongsToOneConnection(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		f := newFixture(t)
