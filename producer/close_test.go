@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 func TestCloseReportsExactlyTheUnresolved(t *testing.T) {
@@ -159,4 +162,34 @@ func TestPoolCloseDrainsTheProducer(t *testing.T) {
 	if err := f.Publish(t.Context(), producer.Text("2").ToQueue("q")); producer.VerdictOf(err) != producer.NotSent {
 		t.Error(err)
 	}
+}
+
+// TestAProducerThatIsMadeWhileItsPoolClosesIsClosed: Close may come before New has returned.
+func TestAProducerThatIsMadeWhileItsPoolClosesIsClosed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		broker := mqtest.NewInMemory(t)
+		for range 100 {
+			pool, err := reconnect.Open(t.Context(), reconnect.Config{URLs: []string{broker.URL()}, Dial: broker.DialContext})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var made sync.WaitGroup
+			for range 20 {
+				made.Go(func() {
+					p, err := producer.New(pool, producer.Config{})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					if err := p.Publish(t.Context(), producer.Text("x").ToQueue("q")); err == nil {
+						t.Error("it was published, there is no such queue")
+					}
+				})
+			}
+			if err := pool.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			made.Wait()
+		}
+	})
 }

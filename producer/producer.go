@@ -24,7 +24,6 @@ type Producer struct {
 	frame   atomic.Int64 // frame_max of the last connection
 	cancel  context.CancelCauseFunc
 	ended   chan struct{} // closed when the sequencer has ended
-	forget  func()        // takes Close off the pool's list
 	unwatch func()        // ends failFast
 	closing sync.Once
 	work    chan struct{} // capacity 1: there is something to send
@@ -46,6 +45,7 @@ type Producer struct {
 	away     error    // why nothing can be sent at the moment; only with FailFast
 	over     error    // why nothing is accepted any more
 	stopped  bool     // Close has begun
+	forget   func()   // takes Close off the pool's list
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with
@@ -75,7 +75,9 @@ func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 	if cfg.FailFast {
 		p.failFast()
 	}
+	p.mu.Lock() // the pool may close already: its Close waits here
 	p.forget = pool.OnClose(reconnect.Publishing, p.Close)
+	p.mu.Unlock()
 	go p.run(ctx)
 	return p, nil
 }
@@ -275,9 +277,9 @@ func (p *Producer) Close(ctx context.Context) error {
 // stopIntake refuses what comes or waits, and has idle closed when nothing is in
 // flight.
 func (p *Producer) stopIntake() {
-	p.forget()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forget()
 	if p.over == nil {
 		p.over = ErrClosed
 	}
