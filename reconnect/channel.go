@@ -380,9 +380,13 @@ func (c *Channel) isKept() bool {
 func (c *Channel) OnBarrier(f func()) {
 	remove := c.life.onBarrier(f)
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	over := c.err != nil
 	c.removes = append(c.removes, remove)
 	c.changed = true
+	c.mu.Unlock()
+	if over {
+		remove()
+	}
 }
 
 // Blocked reports whether the broker takes no publishes on this connection, and

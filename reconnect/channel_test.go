@@ -350,5 +350,9 @@ func TestBarriersAreCalledUntilTheChannelIsOver(t *testing.T) {
 		if n := call(other); n != 0 {
 			t.Errorf("%d barriers of a channel that is over", n)
 		}
+		ch.OnBarrier(func() { calls++ })
+		if n := call(other); n != 0 {
+			t.Errorf("%d barriers of a channel that was over before", n)
+		}
 	})
 }
