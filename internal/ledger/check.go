@@ -127,10 +127,11 @@ func (c *check) fates() {
 		if verdict == "unknown" && seen {
 			c.UnknownSeen++
 		}
-		if verdict == "confirmed" && !seen && left[id] == 0 && !rule[id] {
+		switch {
+		case verdict != "confirmed" || left[id] > 0 || rule[id]:
+		case !seen:
 			c.finding(1, id, "it was confirmed, no consumer has seen it, and it is in no queue")
-		}
-		if verdict == "confirmed" && left[id] == 0 && !rule[id] && !c.done(id) {
+		case !c.done(id):
 			c.finding(1, id, "it was confirmed, no consumer is done with it, and it is in no queue")
 		}
 	}

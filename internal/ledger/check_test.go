@@ -91,7 +91,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"confirmed and in no queue", func(b *books) {
 			b.events = slices.DeleteFunc(b.events, func(e ledger.Event) bool { return e.Kind == ledger.Stored && e.ID == "a" })
 		}, []int{1, 6, 7}},
-		{"confirmed and never seen", blind(noReceipt), []int{1, 1}},
+		{"confirmed and never seen", blind(noReceipt), []int{1}},
 		{"confirmed, and nobody was done with it", blind(func(b *books) { b.settlements[0].Done = "stale" }), []int{1}},
 		{"acked, and still there", func(b *books) { b.left = []string{"a"} }, []int{1}},
 		{"not acked, and gone", without(ledger.Acked, 3), []int{1}},
@@ -157,7 +157,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 				}
 			}
 		}, []int{6}},
-		{"returned and confirmed", verdict("c", "confirmed"), []int{1, 1, 7}},
+		{"returned and confirmed", verdict("c", "confirmed"), []int{1, 7}},
 		{"sent again behind something newer", func(b *books) {
 			b.attempts[2], b.attempts[3] = ledger.Attempt{"c", 1, 2, 1}, ledger.Attempt{"b", 2, 2, 2}
 		}, []int{3, 3, 5, 8}}, // the broker's book tells of another order

@@ -93,6 +93,11 @@ func (s *schedule) play(t *testing.T) (ledger.Report, bool) {
 	}
 	st.drained(ctx, "work")
 	stop()
+	if s.r.IntN(2) == 0 { // it closes its producers
+		if err := st.pool.Close(ctx); err != nil {
+			t.Errorf("close the pool: %v", err)
+		}
+	}
 	return st.close(p), s.faults > 0
 }
 

@@ -128,10 +128,11 @@ func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
 func (s *stand) close(p *producer.Producer) ledger.Report {
 	ctx, cancel := context.WithTimeout(context.Background(), enough)
 	defer cancel()
-	for what, end := range map[string]func(context.Context) error{"producer": p.Close, "pool": s.pool.Close} {
-		if err := end(ctx); err != nil {
-			s.t.Errorf("close the %s: %v", what, err)
-		}
+	if err := p.Close(ctx); err != nil {
+		s.t.Errorf("close the producer: %v", err)
+	}
+	if err := s.pool.Close(ctx); err != nil {
+		s.t.Errorf("close the pool: %v", err)
 	}
 	synctest.Wait()
 	if n := s.open.Load(); n != 0 {
