@@ -70,6 +70,8 @@ const (
 // must have ended before Check.
 type Books struct {
 	mu          sync.Mutex // guards what follows
+	told        map[string]bool
+	late        []Attempt // of what had its verdict already
 	attempts    []Attempt
 	verdicts    []Verdict
 	receipts    []Receipt
@@ -86,11 +88,15 @@ type Books struct {
 	Left []string
 }
 
-// Attempted writes an attempt down.
+// Attempted writes an attempt down. It and Told are called in the order in which things
+// happened.
 func (b *Books) Attempted(a Attempt) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.attempts = append(b.attempts, a)
+	if b.told[a.ID] {
+		b.late = append(b.late, a)
+	}
 }
 
 // Told writes a verdict down.
@@ -98,6 +104,10 @@ func (b *Books) Told(v Verdict) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.verdicts = append(b.verdicts, v)
+	if b.told == nil {
+		b.told = map[string]bool{}
+	}
+	b.told[v.ID] = true
 }
 
 // Received writes a delivery down.

@@ -73,6 +73,9 @@ func (c *check) index() {
 		c.told[v.ID] = v.Verdict
 		c.Verdicts[v.Verdict]++
 	}
+	for _, a := range c.b.late {
+		c.finding(3, a.ID, "attempt %d was made after its verdict", a.Attempt)
+	}
 	for _, r := range c.b.receipts {
 		c.receipts[r.ID] = append(c.receipts[r.ID], r)
 		c.failures[delivery{r.Session, r.Tag}] = r.Failures

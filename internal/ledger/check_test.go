@@ -53,6 +53,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 	type books struct {
 		attempts    []ledger.Attempt
 		verdicts    []ledger.Verdict
+		late        []ledger.Attempt // after the verdicts
 		receipts    []ledger.Receipt
 		settlements []ledger.Settlement
 		events      []ledger.Event
@@ -109,6 +110,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"returned without the broker's word", verdict("b", "returned"), []int{3}},
 		{"no verdict", func(b *books) { b.verdicts = b.verdicts[1:] }, []int{3}},
 		{"two verdicts", func(b *books) { b.verdicts = append(b.verdicts, b.verdicts[0]) }, []int{3}},
+		{"sent again after its verdict", blind(func(b *books) { b.late = []ledger.Attempt{{"f", 2, 3, 1}} }), []int{3}},
 		{"acked before its handler had finished", func(b *books) { b.settlements = b.settlements[1:] }, []int{1, 4}},
 		{"rejected by its handler, and acked", func(b *books) { b.settlements[0].Done = "reject" }, []int{4}},
 		{"settled twice", func(b *books) { b.settlements = append(b.settlements, b.settlements[1]) }, []int{4}},
@@ -174,6 +176,9 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			}
 			for _, v := range b.verdicts {
 				all.Told(v)
+			}
+			for _, a := range b.late {
+				all.Attempted(a)
 			}
 			for _, r := range b.receipts {
 				all.Received(r)
