@@ -199,7 +199,7 @@ func (c *chaos) round(m manner) {
 	t := c.t
 	began := time.Now()
 	queue := uniqueName(t)
-	r := &round{chaos: c, manner: m, queue: queue, exchange: queue + ".x", side: queue + ".side", open: map[string]int{}, books: &ledger.Books{DeadLetters: m.deadLetters}}
+	r := &round{chaos: c, manner: m, queue: queue, exchange: queue + ".x", side: queue + ".side", open: map[string]int{}, books: &ledger.Books{Queue: queue, DeadLetters: m.deadLetters}}
 	cfg := quorum(queue, c.urls...)
 	cfg.Heartbeat = 2 * time.Second // a half-open connection is noticed in four
 	cfg.Topology.Exchanges = []topology.Exchange{{Name: r.exchange, Kind: topology.KindFanout}}

@@ -19,7 +19,7 @@ type Verdict struct {
 // Receipt is one delivery as the consumer got it.
 type Receipt struct {
 	ID          string
-	Queue       string // only asked for where there are DeadLetters
+	Queue       string
 	Session     string // of the consumer: its consumer tag
 	Tag         uint64
 	Redelivered bool
@@ -76,6 +76,9 @@ type Books struct {
 	verdicts    []Verdict
 	receipts    []Receipt
 	settlements []Settlement
+
+	// Queue is the one that all messages are published to.
+	Queue string
 
 	// Events is the broker's book, in its order; nil if there is none.
 	Events []Event

@@ -19,10 +19,10 @@ func run() (attempts []ledger.Attempt, verdicts []ledger.Verdict, receipts []led
 		verdicts = append(verdicts, ledger.Verdict{ID: v[:1], Verdict: v[2:]})
 	}
 	receipts = []ledger.Receipt{
-		{ID: "a", Session: "s", Tag: 1},
-		{ID: "a", Session: "t", Tag: 1, Redelivered: true, Failures: 1},
-		{ID: "b", Session: "t", Tag: 2},
-		{ID: "b", Session: "t", Tag: 3},
+		{ID: "a", Queue: "q", Session: "s", Tag: 1},
+		{ID: "a", Queue: "q", Session: "t", Tag: 1, Redelivered: true, Failures: 1},
+		{ID: "b", Queue: "q", Session: "t", Tag: 2},
+		{ID: "b", Queue: "q", Session: "t", Tag: 3},
 	}
 	for _, r := range receipts[1:] {
 		settlements = append(settlements, ledger.Settlement{ID: r.ID, Session: r.Session, Tag: r.Tag, Done: "ack"})
@@ -121,10 +121,10 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			b.left = []string{"a"}
 		}, []int{6}},
 		{"given out twice", func(b *books) {
-			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Session: "t", Tag: 4, Redelivered: true})
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "q", Session: "t", Tag: 4, Redelivered: true})
 		}, []int{6}},
 		{"given out twice, and no book of the broker", blind(func(b *books) {
-			b.receipts = append(b.receipts, ledger.Receipt{ID: "b", Session: "t", Tag: 4})
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "b", Queue: "q", Session: "t", Tag: 4})
 		}), []int{6}},
 		{"given out again in the same session", blind(func(b *books) {
 			b.receipts[1].Session, b.settlements[0].Session = "s", "s"
@@ -136,6 +136,30 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "dead", Session: "dead", Tag: 1, Redelivered: true})
 			b.settlements = append(b.settlements, ledger.Settlement{ID: "a", Session: "dead", Tag: 1, Done: "ack"})
 		}), nil},
+		{"rejected, and the dead-letter queue's consumer was first to write", blind(func(b *books) {
+			b.deadLetters = true
+			b.settlements[0].Done = "reject"
+			b.receipts = slices.Insert(b.receipts, 0, ledger.Receipt{ID: "a", Queue: "dead", Session: "dead", Tag: 1})
+			b.settlements = append(b.settlements, ledger.Settlement{ID: "a", Session: "dead", Tag: 1, Done: "ack"})
+		}), nil},
+		{"rejected in the dead-letter queue alone", blind(func(b *books) {
+			b.deadLetters = true
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "dead", Session: "dead", Tag: 1})
+			b.settlements = append(b.settlements, ledger.Settlement{ID: "a", Session: "dead", Tag: 1, Done: "reject"})
+		}), []int{6}},
+		{"seen in the dead-letter queue alone", blind(func(b *books) {
+			b.deadLetters = true
+			for i := range 2 {
+				b.receipts[i].Queue = "dead"
+			}
+		}), []int{6, 6}},
+		{"stored in another queue than it was published to", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.Stored && b.events[i].ID == "a" {
+					b.events[i].Queue = "dead"
+				}
+			}
+		}, []int{6, 6}},
 		{"rejected, and lost behind the dead-letter queue", blind(func(b *books) {
 			b.deadLetters = true
 			b.settlements[0].Done = "reject"
@@ -170,7 +194,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			var b books
 			b.attempts, b.verdicts, b.receipts, b.settlements, b.events = run()
 			x.change(&b)
-			all := &ledger.Books{Events: b.events, Left: b.left, DeadLetters: b.deadLetters}
+			all := &ledger.Books{Queue: "q", Events: b.events, Left: b.left, DeadLetters: b.deadLetters}
 			for _, a := range b.attempts {
 				all.Attempted(a)
 			}

@@ -28,7 +28,7 @@
 //
 // # What it does not
 //
-// Each message is published to one queue, by one publisher, under an id of its own.
+// All messages are published to one queue, by one publisher, each under an id of its own.
 //
 // Without the broker's book, as on RabbitMQ, promise 4, and of 3, 5 and 7 what the
 // broker said, cannot be judged. Of 1 the rules of the topology cannot either: give the

@@ -56,8 +56,7 @@ func (c *check) exactCauses() map[delivery]given {
 	causes := map[delivery]given{}
 	stored := map[string][]given{} // by id and queue: copies that were not given out yet
 	back := map[string][]given{}   // those that were put back
-	home := map[string]string{}    // the queue that it was published to
-	dead := map[string]int{}       // how often it has left that for another
+	dead := map[string]int{}       // how often it has left the queue for another
 	copies := map[string]int{}     // how often it came there
 	for _, e := range c.b.Events {
 		at, which := e.ID+"\x00"+e.Queue, delivery{e.Session, e.Tag}
@@ -65,10 +64,7 @@ func (c *check) exactCauses() map[delivery]given {
 		case DeadLettered:
 			dead[e.ID]++
 		case Stored:
-			if home[e.ID] == "" {
-				home[e.ID] = e.Queue
-			}
-			if e.Queue != home[e.ID] {
+			if e.Queue != c.b.Queue {
 				stored[at] = append(stored[at], given{cause: causeDeadLettered})
 				dead[e.ID]-- // which may be told before or behind this
 				continue
@@ -131,8 +127,10 @@ func (c *check) putBack(e Event) string {
 // publisher and the consumer know.
 func (c *check) admissibleCauses(id string, list []Receipt) {
 	again := len(c.attempts[id]) - 1
-	open := []Receipt{list[0]} // those before that may have caused one
-	for _, r := range list[1:] {
+	rejected := c.wasRejected(list)
+	first := slices.IndexFunc(list, func(r Receipt) bool { return r.Queue == c.b.Queue })
+	var open []Receipt // those before that may have caused one
+	for i, r := range list {
 		cause := ""
 		if r.Redelivered {
 			for i, before := range open {
@@ -140,23 +138,26 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 					continue
 				}
 				if cause = c.comesAgain(before, r); cause != "" {
-					open = append(open[:i:i], open[i+1:]...)
+					open = slices.Delete(open, i, i+1)
 					break
 				}
 			}
 		}
 		switch {
 		case cause != "":
-		case r.Queue != list[0].Queue: // with the redelivered flag of where it was rejected
-			if !c.wasRejected(open) {
-				c.finding(6, id, "delivery %d of %s came from %q, and nobody had rejected it", r.Tag, r.Session, r.Queue)
+		case r.Queue != c.b.Queue: // with the redelivered flag of where it was rejected
+			if !rejected {
+				c.finding(6, id, "delivery %d of %s came from %q, and nobody has rejected it", r.Tag, r.Session, r.Queue)
 				continue
 			}
 			cause = causeDeadLettered // at least once: a copy may come twice
+		case i == first:
+			open = append(open, r)
+			continue
 		case again > 0:
 			again--
 			cause = causeRepublished
-		case r.Redelivered && r.Session != list[0].Session:
+		case r.Redelivered && r.Session != list[first].Session:
 			cause = causeEnded // a delivery before this one did not arrive
 		default:
 			c.finding(6, id, "delivery %d of %s (redelivered %v) has no cause", r.Tag, r.Session, r.Redelivered)
@@ -167,10 +168,11 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 	}
 }
 
-// wasRejected reports whether one of deliveries went to the dead-letter queue.
+// wasRejected reports whether one of deliveries went to the dead-letter queue. Where it
+// stands among them says nothing: each queue has a consumer that writes for itself.
 func (c *check) wasRejected(deliveries []Receipt) bool {
 	return c.b.DeadLetters && slices.ContainsFunc(deliveries, func(r Receipt) bool {
-		return c.settled[delivery{r.Session, r.Tag}].Done == "reject"
+		return r.Queue == c.b.Queue && c.settled[delivery{r.Session, r.Tag}].Done == "reject"
 	})
 }
 

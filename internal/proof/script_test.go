@@ -70,7 +70,7 @@ func (s *socket) Close() error {
 // connects.
 func newStand(t testing.TB, prepare func(*mqtest.Broker)) *stand {
 	t.Helper()
-	s := &stand{t: t, broker: mqtest.NewInMemory(t, mqtest.Config{Journal: -1}), books: &ledger.Books{}}
+	s := &stand{t: t, broker: mqtest.NewInMemory(t, mqtest.Config{Journal: -1}), books: &ledger.Books{Queue: "work"}}
 	if prepare != nil {
 		prepare(s.broker)
 	}
@@ -103,7 +103,7 @@ func (s *stand) producer(cfg producer.Config) *producer.Producer {
 // consume runs a consumer; stop drains it.
 func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
 	cfg.OnDelivery = func(r consumer.Receipt) {
-		s.books.Received(ledger.Receipt{ID: r.MessageID, Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Failures: r.Attempt - 1})
+		s.books.Received(ledger.Receipt{ID: r.MessageID, Queue: r.Queue, Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Failures: r.Attempt - 1})
 	}
 	cfg.OnSettlement = func(st consumer.Settlement) {
 		s.books.Settled(ledger.Settlement{ID: st.MessageID, Session: st.ConsumerTag, Tag: st.Tag, Done: st.Verdict})
