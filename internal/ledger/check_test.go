@@ -130,6 +130,20 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			b.receipts[1].Session, b.settlements[0].Session = "s", "s"
 			b.receipts[1].Tag, b.settlements[0].Tag = 2, 2
 		}), []int{6}},
+		{"given out again and again in its second session", blind(func(b *books) {
+			for tag := range uint64(2) {
+				b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "q", Session: "t", Tag: 4 + tag, Redelivered: true})
+			}
+		}), []int{6, 6}},
+		{"rejected, and its reject was not taken", blind(func(b *books) {
+			b.settlements[3].Done = "reject"
+		}), nil},
+		{"rejected, its reject was not taken, and rejected again", blind(func(b *books) {
+			b.deadLetters = true
+			b.settlements[0].Done, b.settlements[3].Done = "reject", "reject"
+			b.receipts = append(b.receipts, ledger.Receipt{ID: "a", Queue: "dead", Session: "dead", Tag: 1, Redelivered: true})
+			b.settlements = append(b.settlements, ledger.Settlement{ID: "a", Session: "dead", Tag: 1, Done: "ack"})
+		}), nil},
 		{"rejected, and seen in the dead-letter queue", blind(func(b *books) {
 			b.deadLetters = true
 			b.settlements[0].Done = "reject"

@@ -157,8 +157,6 @@ func (c *check) admissibleCauses(id string, list []Receipt) {
 		case again > 0:
 			again--
 			cause = causeRepublished
-		case r.Redelivered && r.Session != list[first].Session:
-			cause = causeEnded // a delivery before this one did not arrive
 		default:
 			c.finding(6, id, "delivery %d of %s (redelivered %v) has no cause", r.Tag, r.Session, r.Redelivered)
 			continue
@@ -183,8 +181,8 @@ func (c *check) comesAgain(before, now Receipt) string {
 		return causeRequeued
 	case ok && s.Done == "release":
 		return causeReleased
-	case before.Session != now.Session && (!ok || s.Done != "reject"):
-		return causeEnded // also of an ack: it may not have been taken
+	case before.Session != now.Session:
+		return causeEnded // also of an ack or a reject: it may not have been taken
 	default:
 		return ""
 	}
