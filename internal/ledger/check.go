@@ -103,7 +103,7 @@ func (c *check) index() {
 	}
 }
 
-// fates is promise 1, and 2.
+// fates is promises 1 and 2, and what 5 and 7 say of what was seen.
 func (c *check) fates() {
 	left := map[string]int{}
 	for _, id := range c.b.Left {
@@ -130,7 +130,11 @@ func (c *check) fates() {
 		if verdict == "unknown" && seen {
 			c.UnknownSeen++
 		}
-		switch {
+		switch there := seen || left[id] > 0; {
+		case there && verdict == "not sent":
+			c.finding(5, id, "it was called not sent, and was seen or is in a queue")
+		case there && verdict == "returned" && len(c.attempts[id]) == 1:
+			c.finding(7, id, "it was sent once and called returned, and was seen or is in a queue")
 		case verdict != "confirmed" || left[id] > 0 || rule[id]:
 		case !seen:
 			c.finding(1, id, "it was confirmed, no consumer has seen it, and it is in no queue")

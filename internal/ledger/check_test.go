@@ -116,6 +116,11 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"settled twice", func(b *books) { b.settlements = append(b.settlements, b.settlements[1]) }, []int{4}},
 		{"not sent, and the broker got it", verdict("d", "not sent"), []int{5}},
 		{"unknown, and handed to no connection", verdict("e", "unknown"), []int{5}},
+		{"not sent, and seen", blind(verdict("a", "not sent")), []int{5}},
+		{"not sent, and in a queue", blind(func(b *books) { verdict("d", "not sent")(b); b.left = []string{"d"} }), []int{5}},
+		{"returned, and seen", blind(verdict("a", "returned")), []int{7}},
+		{"returned, and in a queue", blind(func(b *books) { b.left = []string{"c"} }), []int{7}},
+		{"returned, and stored by another sending", blind(verdict("b", "returned")), nil},
 		{"stored more often than sent", func(b *books) {
 			b.events = append(b.events, ledger.Event{Kind: ledger.Stored, Queue: "q", ID: "a"})
 			b.left = []string{"a"}

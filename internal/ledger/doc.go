@@ -21,7 +21,8 @@
 //  6. Every sighting of a message but the first has a cause. With the broker's book it
 //     is told exactly, and so is how often the message had failed before; without, at
 //     least one must be admissible.
-//  7. A message that was returned and not stored by another sending was not confirmed.
+//  7. A message that was returned and not stored by another sending was not confirmed,
+//     and not seen.
 //  8. What was sent again went in its old order, before anything newer.
 //
 // That nothing is left running after Close is for the test to see.
@@ -31,6 +32,6 @@
 // All messages are published to one queue, by one publisher, each under an id of its own.
 //
 // Without the broker's book, as on RabbitMQ, promise 4, and of 3, 5 and 7 what the
-// broker said, cannot be judged. Of 1 the rules of the topology cannot either: give the
-// queue none, or read the queue that it dead-letters to.
+// broker said and got, cannot be judged, only what was seen. Of 1 the rules of the
+// topology cannot either: give the queue none, or read the queue that it dead-letters to.
 package ledger
