@@ -10,7 +10,7 @@ type Attempt struct {
 	Number  uint64 // of its confirm in that session
 }
 
-// Verdict is what the publisher was told of a message in the end.
+// Verdict is what the publisher was told of a message in the end; pending is none.
 type Verdict struct {
 	ID      string
 	Verdict string // confirmed, returned, nacked, refused, not sent or unknown
@@ -74,6 +74,7 @@ type Books struct {
 	late        []Attempt // of what had its verdict already
 	attempts    []Attempt
 	verdicts    []Verdict
+	answers     []Verdict
 	receipts    []Receipt
 	settlements []Settlement
 
@@ -111,6 +112,13 @@ func (b *Books) Told(v Verdict) {
 		b.told = map[string]bool{}
 	}
 	b.told[v.ID] = true
+}
+
+// Answered writes down the verdict in the error that a caller got of a message.
+func (b *Books) Answered(v Verdict) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answers = append(b.answers, v)
 }
 
 // Received writes a delivery down.

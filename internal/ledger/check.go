@@ -73,6 +73,11 @@ func (c *check) index() {
 		c.told[v.ID] = v.Verdict
 		c.Verdicts[v.Verdict]++
 	}
+	for _, a := range c.b.answers {
+		if told := c.told[a.ID]; told != a.Verdict {
+			c.finding(3, a.ID, "its caller was told %q, and its verdict is %q", a.Verdict, told)
+		}
+	}
 	for _, a := range c.b.late {
 		c.finding(3, a.ID, "attempt %d was made after its verdict", a.Attempt)
 	}
@@ -87,7 +92,7 @@ func (c *check) index() {
 		}
 		c.settled[at] = s
 	}
-	c.Messages, c.Attempts, c.Receipts = len(c.told), len(c.b.attempts), len(c.b.receipts)
+	c.Messages, c.Answers, c.Attempts, c.Receipts = len(c.told), len(c.b.answers), len(c.b.attempts), len(c.b.receipts)
 	for id, list := range c.attempts {
 		if _, ok := c.told[id]; !ok {
 			c.finding(3, id, "it has no verdict")

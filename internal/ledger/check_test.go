@@ -54,6 +54,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		attempts    []ledger.Attempt
 		verdicts    []ledger.Verdict
 		late        []ledger.Attempt // after the verdicts
+		answers     []ledger.Verdict
 		receipts    []ledger.Receipt
 		settlements []ledger.Settlement
 		events      []ledger.Event
@@ -75,7 +76,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		return func(b *books) {
 			for i := range b.verdicts {
 				if b.verdicts[i].ID == id {
-					b.verdicts[i].Verdict = v
+					b.verdicts[i].Verdict, b.answers[i].Verdict = v, v
 				}
 			}
 		}
@@ -108,9 +109,11 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		}, []int{3}},
 		{"nacked without the broker's word", verdict("f", "nacked"), []int{3}},
 		{"returned without the broker's word", verdict("b", "returned"), []int{3}},
-		{"no verdict", func(b *books) { b.verdicts = b.verdicts[1:] }, []int{3}},
+		{"no verdict", func(b *books) { b.verdicts, b.answers = b.verdicts[1:], b.answers[1:] }, []int{3}},
 		{"two verdicts", func(b *books) { b.verdicts = append(b.verdicts, b.verdicts[0]) }, []int{3}},
 		{"sent again after its verdict", blind(func(b *books) { b.late = []ledger.Attempt{{"f", 2, 3, 1}} }), []int{3}},
+		{"called confirmed, and its caller got an error", func(b *books) { b.answers[0].Verdict = "unknown" }, []int{3}},
+		{"answered, and without a verdict", func(b *books) { b.answers[4].ID = "g" }, []int{3}},
 		{"acked before its handler had finished", func(b *books) { b.settlements = b.settlements[1:] }, []int{1, 4}},
 		{"rejected by its handler, and acked", func(b *books) { b.settlements[0].Done = "reject" }, []int{4}},
 		{"settled twice", func(b *books) { b.settlements = append(b.settlements, b.settlements[1]) }, []int{4}},
@@ -212,6 +215,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			t.Parallel()
 			var b books
 			b.attempts, b.verdicts, b.receipts, b.settlements, b.events = run()
+			b.answers = slices.Clone(b.verdicts)
 			x.change(&b)
 			all := &ledger.Books{Queue: "q", Events: b.events, Left: b.left, DeadLetters: b.deadLetters}
 			for _, a := range b.attempts {
@@ -219,6 +223,9 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			}
 			for _, v := range b.verdicts {
 				all.Told(v)
+			}
+			for _, v := range b.answers {
+				all.Answered(v)
 			}
 			for _, a := range b.late {
 				all.Attempted(a)

@@ -24,6 +24,7 @@ type Report struct {
 	Findings []Finding
 
 	Messages    int            // that the publisher was told of
+	Answers     int            // that its callers got
 	Attempts    int            // how often they were handed to a connection
 	Verdicts    map[string]int // by verdict
 	Receipts    int
@@ -35,6 +36,7 @@ type Report struct {
 func (r *Report) Add(other Report) {
 	r.Findings = append(r.Findings, other.Findings...)
 	r.Messages += other.Messages
+	r.Answers += other.Answers
 	r.Attempts += other.Attempts
 	r.Receipts += other.Receipts
 	r.UnknownSeen += other.UnknownSeen
@@ -55,7 +57,7 @@ func sum(a, b map[string]int) map[string]int {
 // String is a table for people, without the findings.
 func (r Report) String() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "messages %d, attempts %d, receipts %d\n", r.Messages, r.Attempts, r.Receipts)
+	fmt.Fprintf(&s, "messages %d, answers %d, attempts %d, receipts %d\n", r.Messages, r.Answers, r.Attempts, r.Receipts)
 	fmt.Fprintf(&s, "verdicts: %s\n", list(r.Verdicts))
 	fmt.Fprintf(&s, "unknown, but seen: %d\n", r.UnknownSeen)
 	fmt.Fprintf(&s, "seen again: %s\n", list(r.Again))

@@ -75,7 +75,7 @@ func (s *schedule) play(t *testing.T) (ledger.Report, bool) {
 	var work sync.WaitGroup
 	for i := range s.publishers {
 		r := rand.New(rand.NewPCG(s.seed, 100+uint64(i)))
-		work.Go(func() { s.publish(t, p, i, r) })
+		work.Go(func() { s.publish(st, p, i, r) })
 	}
 	for range s.faults {
 		<-time.After(time.Duration(s.r.IntN(400)) * time.Millisecond)
@@ -102,7 +102,8 @@ func (s *schedule) play(t *testing.T) (ledger.Report, bool) {
 }
 
 // publish publishes as the users of a producer do, in every way that there is.
-func (s *schedule) publish(t *testing.T, p *producer.Producer, publisher int, r *rand.Rand) {
+func (s *schedule) publish(st *stand, p *producer.Producer, publisher int, r *rand.Rand) {
+	t := st.t
 	var open []*producer.Confirmation
 	for i := range s.messages {
 		m := producer.Text(strings.Repeat("x", r.IntN(3000))).ToQueue("work")
@@ -117,24 +118,32 @@ func (s *schedule) publish(t *testing.T, p *producer.Producer, publisher int, r 
 		switch r.IntN(8) {
 		case 0: // a caller without patience
 			hasty, cancel := context.WithTimeout(ctx, time.Duration(r.IntN(300))*time.Millisecond)
-			_ = p.Publish(hasty, m)
+			st.answered(m.MessageID, p.Publish(hasty, m))
 			cancel()
 		case 1:
 			if c, err := p.TryPublish(m); err == nil {
 				open = append(open, c)
+			} else {
+				st.answered(m.MessageID, err)
 			}
 		case 2:
-			if c, err := p.PublishAsync(ctx, m); err == nil {
+			c, err := p.PublishAsync(ctx, m)
+			if err == nil {
 				<-time.After(time.Duration(r.IntN(20)) * time.Millisecond)
-				_ = c.Withdraw()
+				err = c.Withdraw()
 			}
+			st.answered(m.MessageID, err)
 		case 3, 4:
-			if err := p.Publish(ctx, m); errors.Is(err, context.DeadlineExceeded) {
+			err := p.Publish(ctx, m)
+			st.answered(m.MessageID, err)
+			if errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s: %v", m.MessageID, err)
 			}
 		default:
 			if c, err := p.PublishAsync(ctx, m); err == nil {
 				open = append(open, c)
+			} else {
+				st.answered(m.MessageID, err)
 			}
 		}
 		cancel()
@@ -145,7 +154,9 @@ func (s *schedule) publish(t *testing.T, p *producer.Producer, publisher int, r 
 	ctx, cancel := context.WithTimeout(context.Background(), enough)
 	defer cancel()
 	for _, c := range open {
-		if err := c.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
+		err := c.Wait(ctx)
+		st.answered(c.MessageID(), err)
+		if errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%s has no verdict after %v", c.MessageID(), enough)
 		}
 	}

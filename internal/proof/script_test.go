@@ -100,6 +100,11 @@ func (s *stand) producer(cfg producer.Config) *producer.Producer {
 	return p
 }
 
+// answered writes down what a caller got.
+func (s *stand) answered(id string, err error) {
+	s.books.Answered(ledger.Verdict{ID: id, Verdict: producer.VerdictOf(err).String()})
+}
+
 // consume runs a consumer; stop drains it.
 func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
 	cfg.OnDelivery = func(r consumer.Receipt) {
@@ -219,7 +224,9 @@ func script(t *testing.T, prepare func(*mqtest.Broker)) (report ledger.Report) {
 			waits = append(waits, c)
 		}
 		for _, c := range waits {
-			if err := c.Wait(ctx); errors.Is(err, context.DeadlineExceeded) {
+			err := c.Wait(ctx)
+			s.answered(c.MessageID(), err)
+			if errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("%s has no verdict after %v: %v", c.MessageID(), enough, err)
 			}
 		}
@@ -275,7 +282,7 @@ func TestTheScriptWithoutFaults(t *testing.T) {
 	t.Parallel()
 	r := script(t, nil)
 	want := "confirmed 16, nacked 1, returned 3"
-	if !strings.Contains(r.String(), want) || r.Messages != 20 || r.Attempts != 20 || r.Receipts != 20 {
-		t.Errorf("%+v, want %s, 20 messages, attempts and receipts", r, want)
+	if !strings.Contains(r.String(), want) || r.Messages != 20 || r.Answers != 20 || r.Attempts != 20 || r.Receipts != 20 {
+		t.Errorf("%+v, want %s, 20 messages, answers, attempts and receipts", r, want)
 	}
 }
