@@ -32,9 +32,9 @@ type check struct {
 	receipts map[string][]Receipt
 	failures map[delivery]int // that a consumer was told of
 	settled  map[delivery]Settlement
-	stored   map[string]int // how often a queue took it, by the broker's book
-	wire     map[sending]string
-	returned map[string]bool // the broker has returned it
+	stored   map[string]int    // how often a queue took it, by the broker's book
+	wire     map[sending]Kind  // what was said of it
+	returned map[string]uint64 // the session in which the broker has returned it last
 	sessions map[channel]uint64
 }
 

@@ -107,6 +107,38 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 				}
 			}
 		}, []int{3}},
+		{"confirmed by the word on its first sending", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.SaidAck && b.events[i].Multiple {
+					b.events[i].Multiple = false
+				}
+			}
+			b.events = append(b.events, ledger.Event{Kind: ledger.SaidAck, Conn: 1, Channel: 1, Tag: 2})
+		}, []int{3}},
+		{"confirmed, and of its first session the broker has got nothing", func(b *books) {
+			for i := range b.attempts {
+				a := &b.attempts[i]
+				a.Session++
+				if a.ID == "a" || a.ID == "b" {
+					a.Attempt++
+				}
+			}
+			b.attempts = append([]ledger.Attempt{{"a", 1, 1, 1}, {"b", 1, 1, 2}}, b.attempts...)
+		}, nil},
+		{"returned in another session", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.SaidReturn {
+					b.events[i].Channel = 1
+				}
+			}
+		}, []int{3}},
+		{"returned, and not confirmed", func(b *books) {
+			for i := range b.events {
+				if b.events[i].Kind == ledger.SaidAck && b.events[i].Multiple {
+					b.events[i].Tag = 1
+				}
+			}
+		}, []int{3}},
 		{"nacked without the broker's word", verdict("f", "nacked"), []int{3}},
 		{"returned without the broker's word", verdict("b", "returned"), []int{3}},
 		{"no verdict", func(b *books) { b.verdicts, b.answers = b.verdicts[1:], b.answers[1:] }, []int{3}},
@@ -208,8 +240,8 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"returned and confirmed", verdict("c", "confirmed"), []int{1, 7}},
 		{"sent again behind something newer", func(b *books) {
 			b.attempts[2], b.attempts[3] = ledger.Attempt{"c", 1, 2, 1}, ledger.Attempt{"b", 2, 2, 2}
-		}, []int{3, 3, 5, 8}}, // the broker's book tells of another order
-		{"sent again in the same session", func(b *books) { b.attempts[2].Session, b.attempts[2].Number = 1, 3 }, []int{3, 3, 5, 8, 8}},
+		}, []int{3, 3, 3, 5, 8}}, // the broker's book tells of another order
+		{"sent again in the same session", func(b *books) { b.attempts[2].Session, b.attempts[2].Number = 1, 3 }, []int{3, 3, 3, 5, 8, 8}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			t.Parallel()

@@ -13,9 +13,9 @@
 //     given to a consumer who was done with it, or it left by a rule of the topology, or
 //     it is there still.
 //  2. Nothing was seen that was not published.
-//  3. A verdict was said only if the broker said it, in that session, of that number;
-//     every message has exactly one, which is also what its caller got, and was never
-//     sent after it.
+//  3. A verdict was said only if the broker said it of the last sending, in that session,
+//     of that number; every message has exactly one, which is also what its caller got,
+//     and was never sent after it.
 //  4. An ack on the wire names a delivery whose handler had finished with an ack.
 //  5. Not sent was said only of what the broker never got; unknown only of what was
 //     handed to a connection.

@@ -1,5 +1,7 @@
 package ledger
 
+import "slices"
+
 // readWire finds out what the broker has said of each sending: SaidAck, SaidNack, or
 // nothing.
 func (c *check) readWire() {
@@ -20,14 +22,14 @@ func (c *check) readWire() {
 		numbered[sending{a.Session, a.Number}] = a.ID
 		last = max(last, a.Session)
 	}
-	// Which session a channel was: the next one that has sent the same under the same
-	// numbers.
+	// Which session a channel was: the latest that has sent the same under the same
+	// numbers, and was before that of the next channel. An earlier one may have sent the
+	// same, but then nothing of it that has its verdict: that was not sent again.
 	c.sessions = map[channel]uint64{}
-	next := uint64(1)
-	for _, at := range channels {
-		for s := next; s <= last; s++ {
+	for _, at := range slices.Backward(channels) {
+		for s := last; s > 0; s-- {
 			if same(heard[at], numbered, s) {
-				c.sessions[at], next = s, s+1
+				c.sessions[at], last = s, s-1
 				break
 			}
 		}
@@ -36,7 +38,7 @@ func (c *check) readWire() {
 		}
 	}
 
-	c.wire, c.returned, c.stored = map[sending]string{}, map[string]bool{}, map[string]int{}
+	c.wire, c.returned, c.stored = map[sending]Kind{}, map[string]uint64{}, map[string]int{}
 	open := map[channel]map[uint64]bool{} // numbers of which nothing was said
 	for _, e := range c.b.Events {
 		at := channel{e.Conn, e.Channel}
@@ -49,12 +51,12 @@ func (c *check) readWire() {
 		case SaidAck, SaidNack:
 			for n := range open[at] {
 				if n == e.Tag || e.Multiple && n < e.Tag {
-					c.wire[sending{c.sessions[at], n}] = string(e.Kind)
+					c.wire[sending{c.sessions[at], n}] = e.Kind
 					delete(open[at], n)
 				}
 			}
 		case SaidReturn:
-			c.returned[e.ID] = true
+			c.returned[e.ID] = c.sessions[at]
 		case Stored:
 			c.stored[e.ID]++
 		default:
@@ -93,8 +95,8 @@ func (c *check) verdicts() {
 				c.finding(3, id, "it was called nacked, and the broker never nacked it")
 			}
 		case "returned":
-			if !c.returned[id] {
-				c.finding(3, id, "it was called returned, and the broker never returned it")
+			if !c.said(id, SaidAck) || c.returned[id] != c.lastAttempt(id).Session {
+				c.finding(3, id, "it was called returned, and the broker never returned and confirmed it")
 			}
 		default:
 		}
@@ -106,14 +108,20 @@ func (c *check) verdicts() {
 	}
 }
 
-// said reports whether the broker said so of a sending of the message.
+// said reports whether the broker said so of the last sending of the message: what it
+// said of those before was lost with their sessions.
 func (c *check) said(id string, what Kind) bool {
-	for _, a := range c.attempts[id] {
-		if c.wire[sending{a.Session, a.Number}] == string(what) {
-			return true
-		}
+	a := c.lastAttempt(id)
+	return c.wire[sending{a.Session, a.Number}] == what
+}
+
+// lastAttempt is zero if there is none.
+func (c *check) lastAttempt(id string) Attempt {
+	list := c.attempts[id]
+	if len(list) == 0 {
+		return Attempt{}
 	}
-	return false
+	return list[len(list)-1]
 }
 
 // acks is promise 4.

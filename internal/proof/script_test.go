@@ -167,7 +167,7 @@ func events(records []mqtest.Record) (list []ledger.Event) {
 			Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Reason: r.Reason,
 		}
 		switch {
-		case r.Kind == mqtest.ToClient && len(r.Frame) < 20: // or cut inside
+		case r.Kind == mqtest.ToClient && len(r.Frame) < confirmSize: // or cut inside
 			continue
 		case r.Kind == mqtest.QueueEvent && r.Detail == "returned":
 			e.Kind = ledger.SaidReturn
@@ -186,8 +186,11 @@ func events(records []mqtest.Record) (list []ledger.Event) {
 	return list
 }
 
-// confirmed reads the frame of an ack or nack: header of 7 bytes, class and method,
-// number, bits.
+// confirmSize is that of the frame of an ack or nack: header of 7 bytes, class and method,
+// number, bits, and the frame's end.
+const confirmSize = 7 + 4 + 8 + 1 + 1
+
+// confirmed reads such a frame.
 func confirmed(frame []byte) (number uint64, multiple bool) {
 	return binary.BigEndian.Uint64(frame[11:19]), frame[19]&1 == 1
 }
@@ -276,6 +279,16 @@ func (h *handler) handle(_ context.Context, d *consumer.Delivery) error {
 		return errOnPurpose
 	}
 	return nil
+}
+
+// TestAConfirmThatWasCutIsNotSaid: without the last byte of its frame nobody has read it.
+func TestAConfirmThatWasCutIsNotSaid(t *testing.T) {
+	t.Parallel()
+	ack := []byte{1, 0, 1, 0, 0, 0, 13, 0, 60, 0, 80, 0, 0, 0, 0, 0, 0, 0, 9, 1, 0xce}
+	list := events([]mqtest.Record{{Kind: mqtest.ToClient, Frame: ack}, {Kind: mqtest.ToClient, Frame: ack[:len(ack)-1]}})
+	if len(list) != 1 || list[0].Kind != ledger.SaidAck || list[0].Tag != 9 || !list[0].Multiple {
+		t.Errorf("read %+v", list)
+	}
 }
 
 func TestTheScriptWithoutFaults(t *testing.T) {
