@@ -30,7 +30,6 @@ type check struct {
 	attempts map[string][]Attempt
 	told     map[string]string // the verdicts
 	receipts map[string][]Receipt
-	failures map[delivery]int // that a consumer was told of
 	settled  map[delivery]Settlement
 	stored   map[string]int    // how often a queue took it, by the broker's book
 	wire     map[sending]Kind  // what was said of it
@@ -62,7 +61,7 @@ func (c *check) finding(promise int, id, format string, args ...any) {
 
 func (c *check) index() {
 	c.attempts, c.told = map[string][]Attempt{}, map[string]string{}
-	c.receipts, c.failures, c.settled = map[string][]Receipt{}, map[delivery]int{}, map[delivery]Settlement{}
+	c.receipts, c.settled = map[string][]Receipt{}, map[delivery]Settlement{}
 	for _, a := range c.b.attempts {
 		c.attempts[a.ID] = append(c.attempts[a.ID], a)
 	}
@@ -83,7 +82,6 @@ func (c *check) index() {
 	}
 	for _, r := range c.b.receipts {
 		c.receipts[r.ID] = append(c.receipts[r.ID], r)
-		c.failures[delivery{r.Session, r.Tag}] = r.Failures
 	}
 	for _, s := range c.b.settlements {
 		at := delivery{s.Session, s.Tag}

@@ -237,6 +237,22 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 				}
 			}
 		}, []int{6}},
+		{"the failures of one copy told of the other", func(b *books) {
+			b.events = b.events[:len(b.events)-2]
+			for tag := range uint64(2) {
+				back := ledger.Event{Kind: ledger.Requeued, Queue: "q", ID: "b", Session: "t", Tag: 2 + tag, Reason: []string{"released", "closed"}[tag]}
+				b.events = append(b.events, back)
+			}
+			b.settlements[1].Done = "release"
+			for tag := range uint64(2) {
+				e := ledger.Event{Kind: ledger.Delivered, Queue: "q", ID: "b", Session: "u", Tag: 1 + tag, Redelivered: true}
+				b.events = append(b.events, e)
+				e.Kind = ledger.Acked
+				b.events = append(b.events, e)
+				b.receipts = append(b.receipts, ledger.Receipt{ID: "b", Queue: "q", Session: "u", Tag: 1 + tag, Redelivered: true, Failures: 1 - int(tag)})
+				b.settlements = append(b.settlements, ledger.Settlement{ID: "b", Session: "u", Tag: 1 + tag, Done: "ack"})
+			}
+		}, []int{6, 6}},
 		{"returned and confirmed", verdict("c", "confirmed"), []int{1, 7}},
 		{"sent again behind something newer", func(b *books) {
 			b.attempts[2], b.attempts[3] = ledger.Attempt{"c", 1, 2, 1}, ledger.Attempt{"b", 2, 2, 2}

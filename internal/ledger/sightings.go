@@ -87,9 +87,7 @@ func (c *check) exactCauses() map[delivery]given {
 			if len(from[at]) == 0 {
 				continue // it came from nowhere
 			}
-			i := max(0, slices.IndexFunc(from[at], func(g given) bool { return g.failures == c.failures[which] }))
-			causes[which] = from[at][i]
-			from[at] = slices.Delete(from[at], i, i+1)
+			causes[which], from[at] = from[at][0], from[at][1:] // in the order in which they came
 		default:
 		}
 	}
