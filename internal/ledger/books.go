@@ -58,7 +58,7 @@ const (
 	Delivered    Kind = "delivered"
 	Acked        Kind = "acked"
 	Requeued     Kind = "requeued"      // Reason is rejected, released, closed or timeout
-	DeadLettered Kind = "dead-lettered" // out of Queue; where it goes it is Stored
+	DeadLettered Kind = "dead-lettered" // out of Queue; the one that it goes to has Stored it
 	Dropped      Kind = "dropped"
 	Purged       Kind = "purged"
 	SaidAck      Kind = "said ack"

@@ -17,7 +17,7 @@ func Check(b *Books) Report {
 	c.fates()
 	c.sightings()
 	if b.Events != nil {
-		c.acks()
+		c.settlements()
 	}
 	slices.SortStableFunc(c.Findings, func(a, b Finding) int { return cmp.Or(cmp.Compare(a.Promise, b.Promise), cmp.Compare(a.ID, b.ID)) })
 	return c.Report

@@ -81,6 +81,17 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			}
 		}
 	}
+	// In place of a's ack: it was rejected, and came to another queue.
+	rejected := func(said string) func(*books) {
+		return func(b *books) {
+			without(ledger.Acked, 1)(b)
+			b.events = append(b.events,
+				ledger.Event{Kind: ledger.Stored, Queue: "dead", ID: "a"},
+				ledger.Event{Kind: ledger.DeadLettered, Queue: "q", ID: "a", Reason: "rejected"})
+			b.settlements[0].Done = said
+			b.left = []string{"a"}
+		}
+	}
 	blind := func(change func(*books)) func(*books) { return func(b *books) { b.events = nil; change(b) } }
 	noReceipt := func(b *books) { b.receipts = b.receipts[2:] }
 	for _, x := range []struct {
@@ -148,6 +159,22 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"answered, and without a verdict", func(b *books) { b.answers[4].ID = "g" }, []int{3}},
 		{"acked before its handler had finished", func(b *books) { b.settlements = b.settlements[1:] }, []int{1, 4}},
 		{"rejected by its handler, and acked", func(b *books) { b.settlements[0].Done = "reject" }, []int{4}},
+		{"rejected, and dead-lettered", rejected("reject"), nil},
+		{"acked by its handler, and dead-lettered", rejected("ack"), []int{4}},
+		{"acked by its handler, and dropped", func(b *books) {
+			without(ledger.Acked, 1)(b)
+			b.events = append(b.events, ledger.Event{Kind: ledger.Dropped, Queue: "q", ID: "a", Reason: "rejected"})
+		}, []int{4}},
+		{"dead-lettered, and lost on the way", func(b *books) {
+			rejected("reject")(b)
+			without(ledger.Stored, 4)(b)
+			b.left = nil
+		}, []int{1}},
+		{"dead-lettered twice, and rejected once", func(b *books) {
+			rejected("reject")(b)
+			b.events = append(b.events, b.events[len(b.events)-2:]...)
+			b.left = []string{"a", "a"}
+		}, []int{1, 4}},
 		{"settled twice", func(b *books) { b.settlements = append(b.settlements, b.settlements[1]) }, []int{4}},
 		{"not sent, and the broker got it", verdict("d", "not sent"), []int{5}},
 		{"unknown, and handed to no connection", verdict("e", "unknown"), []int{5}},

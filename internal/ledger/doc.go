@@ -11,12 +11,13 @@
 //
 //  1. What was confirmed and not returned was put into a queue, and from there it was
 //     given to a consumer who was done with it, or it left by a rule of the topology, or
-//     it is there still.
+//     it is there still. No dead letter was lost on its way.
 //  2. Nothing was seen that was not published.
 //  3. A verdict was said only if the broker said it of the last sending, in that session,
 //     of that number; every message has exactly one, which is also what its caller got,
 //     and was never sent after it.
-//  4. An ack on the wire names a delivery whose handler had finished with an ack.
+//  4. An ack on the wire names a delivery whose handler had finished with an ack; what
+//     was rejected there, a handler had rejected.
 //  5. Not sent was said only of what the broker never got; unknown only of what was
 //     handed to a connection.
 //  6. Every sighting of a message but the first has a cause. With the broker's book it

@@ -92,8 +92,11 @@ func (c *check) exactCauses() map[delivery]given {
 		}
 	}
 	for id, n := range dead {
-		if n < 0 {
+		switch {
+		case n < 0:
 			c.finding(6, id, "it came to another queue, and was not dead-lettered")
+		case n > 0:
+			c.finding(1, id, "it was dead-lettered, and came to no other queue")
 		}
 	}
 	return causes

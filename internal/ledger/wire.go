@@ -124,14 +124,24 @@ func (c *check) lastAttempt(id string) Attempt {
 	return list[len(list)-1]
 }
 
-// acks is promise 4.
-func (c *check) acks() {
-	for _, e := range c.b.Events {
-		if e.Kind != Acked || e.Session == "" {
-			continue
+// settlements is promise 4. What leaves a queue by a reject names no delivery there.
+func (c *check) settlements() {
+	rejects := map[string]int{} // by handlers, less those that were carried out
+	for _, s := range c.b.settlements {
+		if s.Done == "reject" {
+			rejects[s.ID]++
 		}
-		if s, ok := c.settled[delivery{e.Session, e.Tag}]; !ok || s.Done != "ack" || s.ID != e.ID {
-			c.finding(4, e.ID, "delivery %d of %s was acked, and its handler said %q of %q", e.Tag, e.Session, s.Done, s.ID)
+	}
+	for _, e := range c.b.Events {
+		switch {
+		case e.Kind == Acked && e.Session != "":
+			if s, ok := c.settled[delivery{e.Session, e.Tag}]; !ok || s.Done != "ack" || s.ID != e.ID {
+				c.finding(4, e.ID, "delivery %d of %s was acked, and its handler said %q of %q", e.Tag, e.Session, s.Done, s.ID)
+			}
+		case (e.Kind == DeadLettered || e.Kind == Dropped) && e.Reason == "rejected":
+			if rejects[e.ID]--; rejects[e.ID] < 0 {
+				c.finding(4, e.ID, "it was rejected, and no handler said so")
+			}
 		}
 	}
 }
