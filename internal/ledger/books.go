@@ -1,6 +1,9 @@
 package ledger
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // Attempt is one message as the publisher handed it to a connection.
 type Attempt struct {
@@ -34,8 +37,17 @@ type Settlement struct {
 	Done    string // ack, reject, requeue or release; stale if its session was over
 }
 
+// Finish is the moment at which a handler was done with a delivery. It is only asked for
+// where the broker's book is there.
+type Finish struct {
+	Session string
+	Tag     uint64
+	At      time.Time
+}
+
 // Event is a line of the broker's book: what happened to a message or was said of it.
 type Event struct {
+	At          time.Time // by the clock of Finish
 	Kind        Kind
 	Conn        int
 	Channel     uint16
@@ -77,6 +89,7 @@ type Books struct {
 	answers     []Verdict
 	receipts    []Receipt
 	settlements []Settlement
+	finishes    []Finish
 
 	// Queue is the one that all messages are published to.
 	Queue string
@@ -133,4 +146,11 @@ func (b *Books) Settled(s Settlement) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.settlements = append(b.settlements, s)
+}
+
+// Finished writes down that a handler was done.
+func (b *Books) Finished(f Finish) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.finishes = append(b.finishes, f)
 }

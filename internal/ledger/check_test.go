@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/mqkit/mqkit/internal/ledger"
 )
@@ -48,6 +49,9 @@ func run() (attempts []ledger.Attempt, verdicts []ledger.Verdict, receipts []led
 	return attempts, verdicts, receipts, settlements, events
 }
 
+// began is when all happens.
+var began = time.Unix(1, 0)
+
 func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 	t.Parallel()
 	type books struct {
@@ -60,6 +64,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		events      []ledger.Event
 		left        []string
 		deadLetters bool
+		finished    time.Time // what was acked; zero: it was not
 	}
 	without := func(kind ledger.Kind, n int) func(*books) {
 		return func(b *books) {
@@ -157,7 +162,15 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"sent again after its verdict", blind(func(b *books) { b.late = []ledger.Attempt{{"f", 2, 3, 1}} }), []int{3}},
 		{"called confirmed, and its caller got an error", func(b *books) { b.answers[0].Verdict = "unknown" }, []int{3}},
 		{"answered, and without a verdict", func(b *books) { b.answers[4].ID = "g" }, []int{3}},
-		{"acked before its handler had finished", func(b *books) { b.settlements = b.settlements[1:] }, []int{1, 4}},
+		{"acked, and its handler has said nothing", func(b *books) { b.settlements = b.settlements[1:] }, []int{1, 4}},
+		{"acked a moment before its handlers had finished", func(b *books) { b.finished = began.Add(1) }, []int{4, 4, 4}},
+		{"acked when its handlers had finished", func(b *books) {
+			b.finished = began.Add(1)
+			for i := range b.events {
+				b.events[i].At = b.finished
+			}
+		}, nil},
+		{"acked, and its handlers have never finished", func(b *books) { b.finished = time.Time{} }, []int{4, 4, 4}},
 		{"rejected by its handler, and acked", func(b *books) { b.settlements[0].Done = "reject" }, []int{4}},
 		{"rejected, and dead-lettered", rejected("reject"), nil},
 		{"acked by its handler, and dead-lettered", rejected("ack"), []int{4}},
@@ -272,7 +285,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			}
 			b.settlements[1].Done = "release"
 			for tag := range uint64(2) {
-				e := ledger.Event{Kind: ledger.Delivered, Queue: "q", ID: "b", Session: "u", Tag: 1 + tag, Redelivered: true}
+				e := ledger.Event{At: began, Kind: ledger.Delivered, Queue: "q", ID: "b", Session: "u", Tag: 1 + tag, Redelivered: true}
 				b.events = append(b.events, e)
 				e.Kind = ledger.Acked
 				b.events = append(b.events, e)
@@ -290,7 +303,10 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			t.Parallel()
 			var b books
 			b.attempts, b.verdicts, b.receipts, b.settlements, b.events = run()
-			b.answers = slices.Clone(b.verdicts)
+			b.answers, b.finished = slices.Clone(b.verdicts), began
+			for i := range b.events {
+				b.events[i].At = began
+			}
 			x.change(&b)
 			all := &ledger.Books{Queue: "q", Events: b.events, Left: b.left, DeadLetters: b.deadLetters}
 			for _, a := range b.attempts {
@@ -310,6 +326,9 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 			}
 			for _, s := range b.settlements {
 				all.Settled(s)
+				if s.Done == "ack" && !b.finished.IsZero() {
+					all.Finished(ledger.Finish{Session: s.Session, Tag: s.Tag, At: b.finished})
+				}
 			}
 			report := ledger.Check(all)
 			var got []int

@@ -1,6 +1,9 @@
 package ledger
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // readWire finds out what the broker has said of each sending: SaidAck, SaidNack, or
 // nothing.
@@ -132,11 +135,18 @@ func (c *check) settlements() {
 			rejects[s.ID]++
 		}
 	}
+	finished := map[delivery]time.Time{}
+	for _, f := range c.b.finishes {
+		finished[delivery{f.Session, f.Tag}] = f.At
+	}
 	for _, e := range c.b.Events {
-		switch {
+		switch which := (delivery{e.Session, e.Tag}); {
 		case e.Kind == Acked && e.Session != "":
-			if s, ok := c.settled[delivery{e.Session, e.Tag}]; !ok || s.Done != "ack" || s.ID != e.ID {
+			s, at := c.settled[which], finished[which]
+			if s.Done != "ack" || s.ID != e.ID {
 				c.finding(4, e.ID, "delivery %d of %s was acked, and its handler said %q of %q", e.Tag, e.Session, s.Done, s.ID)
+			} else if at.IsZero() || e.At.Before(at) {
+				c.finding(4, e.ID, "delivery %d of %s was acked before its handler had finished", e.Tag, e.Session)
 			}
 		case (e.Kind == DeadLettered || e.Kind == Dropped) && e.Reason == "rejected":
 			if rejects[e.ID]--; rejects[e.ID] < 0 {

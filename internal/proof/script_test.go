@@ -119,7 +119,11 @@ func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx, h) }()
+	handle := func(ctx context.Context, d *consumer.Delivery) error {
+		defer func() { s.books.Finished(ledger.Finish{Session: d.ConsumerTag, Tag: d.Tag, At: time.Now()}) }()
+		return h(ctx, d)
+	}
+	go func() { ended <- c.Run(ctx, handle) }()
 	return func() {
 		cancel()
 		var drain *consumer.DrainError
@@ -163,7 +167,7 @@ func (s *stand) close(p *producer.Producer) ledger.Report {
 func events(records []mqtest.Record) (list []ledger.Event) {
 	for _, r := range records {
 		e := ledger.Event{
-			Kind: ledger.Kind(r.Detail), Conn: r.Conn, Channel: r.Channel, Queue: r.Queue, ID: r.MessageID,
+			At: r.At, Kind: ledger.Kind(r.Detail), Conn: r.Conn, Channel: r.Channel, Queue: r.Queue, ID: r.MessageID,
 			Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Reason: r.Reason,
 		}
 		switch {
@@ -252,7 +256,8 @@ func (s *stand) drained(ctx context.Context, queue string) {
 	}
 }
 
-// handler gives each verdict once, and acks everything else.
+// handler gives each verdict once, and acks everything else. It takes its time for some,
+// so that there is a moment in which others are finished and they are not.
 type handler struct {
 	mu    sync.Mutex // guards what follows
 	first map[string]bool
@@ -265,6 +270,10 @@ func (h *handler) handle(_ context.Context, d *consumer.Delivery) error {
 	again := h.first[d.MessageID]
 	h.first[d.MessageID] = true
 	h.mu.Unlock()
+	switch d.MessageID {
+	case "m01", "m08", "m14":
+		time.Sleep(5 * time.Millisecond) // in the bubble
+	}
 	switch {
 	case d.MessageID == "m03":
 		return consumer.Reject(errOnPurpose)
