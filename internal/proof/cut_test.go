@@ -123,7 +123,8 @@ func TestEveryCut(t *testing.T) {
 		return r, in.Hits() == 1
 	})
 	t.Logf("%d cuts, %d of which were made\n%v", len(all), struck, total)
-	if struck < len(all)*9/10 {
+	const unmade = 8 // two were: some frames travel together by chance, or not
+	if struck < len(all)-unmade {
 		t.Errorf("of %d cuts only %d were made", len(all), struck)
 	}
 }

@@ -30,6 +30,7 @@ type schedule struct {
 	faults     int
 	producer   producer.Config
 	consumer   consumer.Config
+	lost       []*mqtest.Injected // answers that never come
 }
 
 func newSchedule(seed uint64) *schedule {
@@ -53,14 +54,22 @@ func (s *schedule) String() string {
 func TestRandomSchedules(t *testing.T) {
 	t.Parallel()
 	var all []*schedule
+	planned := 0
 	for i := range *seeds {
-		all = append(all, newSchedule(begin()+uint64(i)))
+		s := newSchedule(begin() + uint64(i))
+		all = append(all, s)
+		if s.faults > 0 {
+			planned++
+		}
 	}
 	total, struck := inParallel(t, all, func(t *testing.T, s *schedule) (r ledger.Report, hit bool) {
 		synctest.Test(t, func(t *testing.T) { r, hit = s.play(t) })
 		return r, hit
 	})
-	t.Logf("%d seeds from %d, %d with faults\n%v", len(all), begin(), struck, total)
+	t.Logf("%d seeds from %d, %d to have faults, %d of which had some that struck\n%v", len(all), begin(), planned, struck, total)
+	if struck < planned*8/10 {
+		t.Errorf("of %d schedules with faults only %d were struck", planned, struck)
+	}
 }
 
 func (s *schedule) play(t *testing.T) (ledger.Report, bool) {
@@ -77,9 +86,10 @@ func (s *schedule) play(t *testing.T) (ledger.Report, bool) {
 		r := rand.New(rand.NewPCG(s.seed, 100+uint64(i)))
 		work.Go(func() { s.publish(st, p, i, r) })
 	}
+	struck := 0
 	for range s.faults {
 		<-time.After(time.Duration(s.r.IntN(400)) * time.Millisecond)
-		s.fault(st.broker)
+		struck += s.fault(st.broker)
 	}
 	st.broker.Unblock()
 	if err := st.broker.AcceptConnections(); err != nil {
@@ -92,13 +102,22 @@ func (s *schedule) play(t *testing.T) (ledger.Report, bool) {
 		t.Errorf("flush: %v", err)
 	}
 	st.drained(ctx, "work")
+	for _, in := range s.lost { // a drain reports an answer that does not come, as it should
+		in.Remove()
+	}
 	stop()
 	if s.r.IntN(2) == 0 { // it closes its producers
 		if err := st.pool.Close(ctx); err != nil {
 			t.Errorf("close the pool: %v", err)
 		}
 	}
-	return st.close(p), s.faults > 0
+	report := st.close(p)
+	for _, r := range st.broker.Journal().Records() {
+		if r.Kind == mqtest.FaultStruck {
+			struck++
+		}
+	}
+	return report, struck > 0
 }
 
 // publish publishes as the users of a producer do, in every way that there is.
@@ -162,8 +181,8 @@ func (s *schedule) publish(st *stand, p *producer.Producer, publisher int, r *ra
 	}
 }
 
-// fault breaks something, or mends it.
-func (s *schedule) fault(b *mqtest.Broker) {
+// fault breaks something, and returns how much of it that is not in the broker's journal.
+func (s *schedule) fault(b *mqtest.Broker) (struck int) {
 	r := s.r
 	points := []mqtest.Point{mqtest.Received, mqtest.Applied, mqtest.Sending}
 	once := func(do mqtest.Action, methods ...string) {
@@ -175,7 +194,7 @@ func (s *schedule) fault(b *mqtest.Broker) {
 	}
 	switch r.IntN(14) {
 	case 0, 1:
-		b.DropConnections()
+		return b.DropConnections()
 	case 2, 3:
 		once(mqtest.Cut())
 	case 4:
@@ -183,7 +202,7 @@ func (s *schedule) fault(b *mqtest.Broker) {
 	case 5:
 		b.CloseChannels([]int{403, 404, 406, 541, 504}[r.IntN(5)])
 	case 6:
-		b.Queue("work").CancelConsumers()
+		return b.Queue("work").CancelConsumers()
 	case 7:
 		b.Block("low on memory")
 		time.AfterFunc(time.Duration(r.IntN(2000))*time.Millisecond, b.Unblock)
@@ -191,19 +210,22 @@ func (s *schedule) fault(b *mqtest.Broker) {
 		b.Stall()
 	case 9:
 		b.RefuseConnections()
-		b.DropConnections()
 		time.AfterFunc(time.Duration(r.IntN(2000))*time.Millisecond, func() { _ = b.AcceptConnections() })
+		return b.DropConnections()
 	case 10:
+		struck = len(b.Connections())
 		_ = b.Restart()
 	case 11:
 		once(mqtest.Delay(time.Duration(r.IntN(500)) * time.Millisecond))
 	case 12: // an answer that never comes
-		b.Inject(mqtest.Fault{Point: mqtest.Sending, Method: []string{"basic.ack", "basic.consume-ok", "channel.open-ok", "basic.qos-ok"}[r.IntN(4)], Count: 1, Do: mqtest.Drop()})
+		method := []string{"basic.ack", "basic.consume-ok", "channel.open-ok", "basic.qos-ok"}[r.IntN(4)]
+		s.lost = append(s.lost, b.Inject(mqtest.Fault{Point: mqtest.Sending, Method: method, Count: 1, Do: mqtest.Drop()}))
 	default:
 		b.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.publish", Count: 1 + r.IntN(20), Do: []mqtest.Action{
 			mqtest.Batch(5, 50*time.Millisecond), mqtest.Reverse(5, 50*time.Millisecond),
 		}[r.IntN(2)]})
 	}
+	return struck
 }
 
 // chance is a handler that decides by chance, and acks in the end.
