@@ -81,7 +81,8 @@ type Config struct {
 	// published from now on.
 	Offset Offset
 
-	// Arguments are passed to basic.consume as they are. Defaults to none.
+	// Arguments are passed to basic.consume as they are; x-stream-offset is taken for Offset.
+	// Defaults to none.
 	Arguments amqp.Table
 
 	// DeadLetters says that the queue has a dead-letter exchange although
@@ -142,8 +143,8 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	if !utf8.ValidString(cfg.Queue) {
 		fault("the queue's name %.60q is not valid UTF-8, at which the broker closes the connection", cfg.Queue)
 	}
-	if _, twice := cfg.Arguments["x-stream-offset"]; twice && !cfg.Offset.isZero() {
-		fault("Arguments has x-stream-offset, and Offset is set: use one")
+	if _, twice := cfg.Arguments[streamOffset]; twice && !cfg.Offset.isZero() {
+		fault("Arguments has %s, and Offset is set: use one", streamOffset)
 	}
 	if arguments, size, err := sendable.Table(cfg.Arguments, ""); err != nil {
 		fault("Arguments: %w", err)
@@ -151,6 +152,10 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		fault("Arguments are %d bytes encoded: a frame has room for %d", size, sendable.MaxTable)
 	} else {
 		cfg.Arguments = arguments
+		if o, ok := arguments[streamOffset]; ok {
+			cfg.Offset = Offset{value: o, text: fmt.Sprint(o)}
+			delete(arguments, streamOffset)
+		}
 	}
 	if cfg.Workers < 0 {
 		fault("Workers is %d: must not be negative", cfg.Workers)

@@ -45,15 +45,18 @@ func TestConfigNamesEveryFault(t *testing.T) {
 func TestConfigKeepsTheCallersArguments(t *testing.T) {
 	t.Parallel()
 	const large = 1 << 30
-	args := amqp.Table{"x-stream-offset": large, "s": "t"}
+	args := amqp.Table{"n": large, "s": "t", "x-stream-offset": 7}
 	cfg, err := Config{Queue: "q", Arguments: args, Logger: slog.New(slog.DiscardHandler)}.withDefaults(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cfg.Arguments["x-stream-offset"] != int64(large) || cfg.Arguments["s"] != "t" {
+	if cfg.Arguments["n"] != int64(large) || cfg.Arguments["s"] != "t" || len(cfg.Arguments) != 2 {
 		t.Errorf("sent would be %v", cfg.Arguments)
 	}
-	if args["x-stream-offset"] != large {
+	if cfg.Offset != OffsetNumber(7) {
+		t.Errorf("the offset would be %v", cfg.Offset)
+	}
+	if len(args) != 3 || args["n"] != large {
 		t.Errorf("the caller's became %v", args)
 	}
 }

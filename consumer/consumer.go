@@ -224,6 +224,7 @@ func (r *run) serve(ctx context.Context, ch *reconnect.Channel) error {
 		s.end(err)
 		return err
 	}
+	s.subscribed = true
 	r.subscribed(s)
 	ch.Ready()
 	go s.settler() // ends before serve, or linger, does
@@ -275,6 +276,7 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.mu.Unlock()
 	s.setDraining()
 	s.setCancelled()
+	s.goOn(cause)
 	s.ch.Keep()
 	r.lingers.Go(func() { s.linger(in) })
 	return cause
@@ -318,7 +320,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		args["x-priority"] = int64(cfg.Priority)
 	}
 	if o := s.run.startAt(); !o.isZero() {
-		args["x-stream-offset"] = o.value
+		args[streamOffset] = o.value
 	}
 	s.tag = "mqkit-" + uuid.NewString() // never one twice on a channel: the broker closes the connection
 	cancels := s.ch.Raw().NotifyCancel(make(chan string, 1))

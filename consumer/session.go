@@ -22,12 +22,13 @@ type session struct {
 	ch    *reconnect.Channel
 	queue string
 	tag   string
-	since time.Time
+	began time.Time
 
 	// handlers is the ctx of the handlers of this session.
 	handlers context.Context
 	abort    context.CancelCauseFunc
 
+	subscribed  bool          // the broker has answered the subscription; set before anything is handed out
 	gone        bool          // the broker has cancelled it; set before it lingers
 	careful     bool          // it asks for one delivery at a time
 	restored    chan struct{} // closed when that has gone well for long enough
@@ -38,6 +39,7 @@ type session struct {
 	mu         sync.Mutex // guards what follows; held for no call and no write
 	ledger     ledger
 	progress   progress                  // of a stream
+	left       bool                      // the next session of a stream begins where this one was
 	paused     map[*Delivery]*time.Timer // failed, released when the timer fires
 	queued     map[*Delivery]struct{}    // no handler has begun
 	handling   int                       // handlers that run, and deliveries that are settled later
@@ -58,7 +60,7 @@ func newSession(r *run, ch *reconnect.Channel) *session {
 	s := &session{
 		run:         r,
 		ch:          ch,
-		since:       time.Now(),
+		began:       time.Now(),
 		careful:     r.isCareful(),
 		restored:    make(chan struct{}),
 		drains:      make(chan struct{}),
@@ -332,10 +334,9 @@ func (s *session) write(ws []write) error {
 // end makes the session over: handlers that still run are told by their ctx, and
 // nothing can be settled any more.
 func (s *session) end(cause error) {
+	s.goOn(cause)
 	s.mu.Lock()
 	s.over = true
-	s.progress.advance(&s.ledger)
-	progress := s.progress
 	for d := range s.queued {
 		s.run.tellSettledLocked(d, stale)
 	}
@@ -346,7 +347,6 @@ func (s *session) end(cause error) {
 		delete(s.paused, d)
 	}
 	s.mu.Unlock()
-	s.run.goOnAt(progress, cause)
 	s.abort(fmt.Errorf("%w: %w", ErrStale, cause))
 	for _, l := range s.run.lanes {
 		l.forget(s) // a worker that is stuck must not keep them

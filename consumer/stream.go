@@ -21,27 +21,30 @@ var ErrStream = errors.New("the queue is a stream: its messages can only be acke
 type Offset struct {
 	value any // as x-stream-offset takes it
 	text  string
+	ago   time.Duration // of OffsetInterval
 }
 
 // The fixed offsets. A stream is stored in chunks, and what is given out begins with a
 // chunk: a few messages before the one that was asked for may come first, but for
 // OffsetNumber.
 var (
-	OffsetFirst = Offset{"first", "first"} // the oldest message that the stream still has
-	OffsetLast  = Offset{"last", "last"}   // the last chunk
-	OffsetNext  = Offset{"next", "next"}   // what is published from now on
+	OffsetFirst = Offset{value: "first", text: "first"} // the oldest message that the stream still has
+	OffsetLast  = Offset{value: "last", text: "last"}   // the last chunk; until one has come, that of each session
+	OffsetNext  = Offset{value: "next", text: "next"}   // what is published from now on
 )
 
 // OffsetNumber begins with the message of that number, or with the oldest one after it.
-func OffsetNumber(n uint64) Offset { return Offset{int64(n), strconv.FormatUint(n, 10)} } //nolint:gosec // AMQP's longest integer is signed
+func OffsetNumber(n uint64) Offset {
+	return Offset{value: int64(n), text: strconv.FormatUint(n, 10)} //nolint:gosec // AMQP's longest integer is signed
+}
 
 // OffsetTime begins with the chunk that holds what was published at t.
-func OffsetTime(t time.Time) Offset { return Offset{t, t.Format(time.RFC3339)} }
+func OffsetTime(t time.Time) Offset { return Offset{value: t, text: t.Format(time.RFC3339)} }
 
 // OffsetInterval begins with the chunk that holds what was published so long ago.
 func OffsetInterval(ago time.Duration) Offset {
 	seconds := int64((ago + time.Second - 1) / time.Second)
-	return Offset{fmt.Sprintf("%ds", seconds), ago.String() + " ago"}
+	return Offset{value: fmt.Sprintf("%ds", seconds), text: ago.String() + " ago", ago: ago}
 }
 
 func (o Offset) String() string {
@@ -62,6 +65,14 @@ func (c *Consumer) isStream() bool {
 	return ok && q.Type == topology.Stream
 }
 
+// since is what was asked for at t if that is told by the clock: it would be another place later.
+func (o Offset) since(t time.Time) Offset {
+	if o.isZero() || o == OffsetNext || o.ago != 0 {
+		return OffsetTime(t.Add(-o.ago))
+	}
+	return o
+}
+
 // startAt is where the next session begins.
 func (r *run) startAt() Offset {
 	r.mu.Lock()
@@ -69,10 +80,18 @@ func (r *run) startAt() Offset {
 	return r.offset
 }
 
-// goOnAt takes in how far a session has come that ended for cause. A stream that is gone
-// will be another one, if it comes back, and all that is in it is new.
-func (r *run) goOnAt(p progress, cause error) {
-	if !r.stream {
+// goOn has the next session of a stream begin where this one, which ends for cause, has not
+// done its work: where nothing had come, at what came since it was subscribed. A stream that
+// is gone will be another one, if it comes back, and all that is in it is new. Only the first
+// call counts: what handlers do after that must not lead back behind a newer session.
+func (s *session) goOn(cause error) {
+	r := s.run
+	s.mu.Lock()
+	s.progress.advance(&s.ledger)
+	p, again := s.progress, s.left
+	s.left = true
+	s.mu.Unlock()
+	if again || !r.stream {
 		return
 	}
 	r.mu.Lock()
@@ -83,6 +102,8 @@ func (r *run) goOnAt(p progress, cause error) {
 		r.offset = OffsetFirst
 	case p.known:
 		r.offset = OffsetNumber(p.next)
+	case s.subscribed:
+		r.offset = r.offset.since(s.began)
 	}
 }
 
@@ -93,7 +114,8 @@ func (d *Delivery) StreamOffset() (n uint64, ok bool) {
 	return uint64(v), ok //nolint:gosec // a stream counts from 0
 }
 
-// streamOffset is the header in which a stream's deliveries carry their number.
+// streamOffset is the argument that says where consuming a stream begins, and the header in
+// which its deliveries carry their number.
 const streamOffset = "x-stream-offset"
 
 // progress is how far a session has come with a stream: the next one begins where this

@@ -120,6 +120,35 @@ func TestAStreamGoesOnWithWhatWasNotDoneFirst(t *testing.T) {
 	}
 }
 
+// TestAStreamGoesOnWithWhatCameWhileNobodyWasSubscribed, although nothing had come before: what
+// was asked for by the clock is not asked for again by a later one.
+func TestAStreamGoesOnWithWhatCameWhileNobodyWasSubscribed(t *testing.T) {
+	for name, offset := range map[string]consumer.Offset{"next": consumer.OffsetNext, "none": {}, "interval": consumer.OffsetInterval(10 * time.Second)} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				g := newGate()
+				f := newMemoryFixture(t, consumer.Config{Offset: offset}, g.handle, aStream())
+				f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+				time.Sleep(time.Minute) // in the bubble
+				for _, bodies := range [][]string{{}, {}, {"a"}} {
+					f.broker.RefuseConnections()
+					f.broker.DropConnections()
+					f.until("it is not subscribed", func() bool { return !f.Status().Subscribed })
+					f.enqueue(bodies...)
+					time.Sleep(time.Minute) // in the bubble
+					if err := f.broker.AcceptConnections(); err != nil {
+						t.Fatal(err)
+					}
+					f.until("it is subscribed again", func() bool { return f.Status().Subscribed })
+				}
+				if c := g.next(t); string(c.Body) != "a" {
+					t.Errorf("%q came", c.Body)
+				}
+			})
+		})
+	}
+}
+
 // TestAStreamsFailedDeliveryIsHandledAgain: nothing can be given back, and what is
 // behind it waits.
 func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
@@ -153,6 +182,48 @@ func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
 	}
 	for _, e := range f.received.of("basic.nack", "basic.reject") {
 		t.Errorf("the broker was sent %s", settled(e))
+	}
+}
+
+// TestAnOffsetAmongTheArgumentsMakesItAStream, although nothing else tells.
+func TestAnOffsetAmongTheArgumentsMakesItAStream(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{}, newGate().handle)
+	ch, err := f.pool.Acquire(t.Context(), reconnect.Consuming)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ch.Raw().QueueDeclare("s", true, false, false, false, amqp.Table{"x-queue-type": "stream"}); err != nil {
+		t.Fatal(err)
+	}
+	ch.Release()
+	for _, body := range []string{"0", "1"} {
+		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	c, err := consumer.New(f.pool, consumer.Config{Queue: "s", Arguments: amqp.Table{"x-stream-offset": "first"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	var bodies []string
+	go func() {
+		ended <- c.Run(ctx, func(_ context.Context, d *consumer.Delivery) error {
+			if bodies = append(bodies, string(d.Body)); len(bodies) == 1 {
+				return errors.New("failed")
+			}
+			return nil
+		})
+	}()
+	f.until("both are acked", func() bool { return c.Status().Acked == 2 })
+	f.cut(f.subscription)
+	f.until("it is subscribed again", func() bool { s := c.Status(); return s.Sessions == 2 && s.Subscribed })
+	stop()
+	if err := receive(t, ended); err != nil {
+		t.Error(err)
+	}
+	if want := []string{"0", "0", "1"}; !slices.Equal(bodies, want) {
+		t.Errorf("handled %v, want %v", bodies, want)
 	}
 }
 
@@ -196,12 +267,39 @@ func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
 	}
 }
 
+// TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins: it may end long after.
+func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := streaming(t, 4, consumer.Config{Offset: consumer.OffsetFirst}, g.handle)
+	for range 3 {
+		g.next(t).end <- nil
+	}
+	late := g.next(t)
+	missing := f.broker.Inject(mqtest.Fault{
+		Point: mqtest.Received, Method: "basic.consume", Count: 1,
+		Do: mqtest.CloseChannel(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
+	})
+	f.cancel()
+	if err := missing.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	late.end <- nil
+	f.nextOn(f.subscription, "channel.close") // that of the cancelled subscription
+	_, e := f.received.await(t, 0, 3, "basic.consume")
+	args, _ := e.Field("arguments").(map[string]any)
+	if args["x-stream-offset"] != "first" {
+		t.Errorf("it begins at %v", args["x-stream-offset"])
+	}
+}
+
 func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, consumer.Config{}, newGate().handle)
 	for _, cfg := range []consumer.Config{
 		{Queue: "q", Offset: consumer.OffsetFirst, Prefetch: consumer.Unlimited},
 		{Queue: "q", Offset: consumer.OffsetFirst, Arguments: amqp.Table{"x-stream-offset": "next"}},
+		{Queue: "q", Arguments: amqp.Table{"x-stream-offset": "first"}, Prefetch: consumer.Unlimited},
 	} {
 		if _, err := consumer.New(f.pool, cfg); err == nil {
 			t.Errorf("%+v is taken", cfg)
