@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,41 +191,69 @@ func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
 func TestAnOffsetAmongTheArgumentsMakesItAStream(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, consumer.Config{}, newGate().handle)
-	ch, err := f.pool.Acquire(t.Context(), reconnect.Consuming)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := ch.Raw().QueueDeclare("s", true, false, false, false, amqp.Table{"x-queue-type": "stream"}); err != nil {
-		t.Fatal(err)
-	}
-	ch.Release()
-	for _, body := range []string{"0", "1"} {
-		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
-	}
-	c, err := consumer.New(f.pool, consumer.Config{Queue: "s", Arguments: amqp.Table{"x-stream-offset": "first"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error)
 	var bodies []string
-	go func() {
-		ended <- c.Run(ctx, func(_ context.Context, d *consumer.Delivery) error {
-			if bodies = append(bodies, string(d.Body)); len(bodies) == 1 {
-				return errors.New("failed")
-			}
-			return nil
-		})
-	}()
+	c, stop := f.consumeStream(consumer.Config{Arguments: amqp.Table{"x-stream-offset": "first"}}, func(_ context.Context, d *consumer.Delivery) error {
+		if bodies = append(bodies, string(d.Body)); len(bodies) == 1 {
+			return errors.New("failed")
+		}
+		return nil
+	})
 	f.until("both are acked", func() bool { return c.Status().Acked == 2 })
 	f.cut(f.subscription)
 	f.until("it is subscribed again", func() bool { s := c.Status(); return s.Sessions == 2 && s.Subscribed })
 	stop()
-	if err := receive(t, ended); err != nil {
-		t.Error(err)
-	}
 	if want := []string{"0", "0", "1"}; !slices.Equal(bodies, want) {
 		t.Errorf("handled %v, want %v", bodies, want)
+	}
+	if strings.Contains(f.log.String(), "if the queue is a stream") {
+		t.Error("it is asked to say that the queue is a stream")
+	}
+}
+
+// TestAStreamThatNobodyHasCalledOneIsToldOf: what fails there is not handled again.
+func TestAStreamThatNobodyHasCalledOneIsToldOf(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{}, newGate().handle)
+	c, stop := f.consumeStream(consumer.Config{}, func(context.Context, *consumer.Delivery) error { return nil })
+	f.until("it is subscribed", func() bool { return c.Status().Subscribed })
+	for _, body := range []string{"2", "3"} {
+		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	f.until("both are acked", func() bool { return c.Status().Acked == 2 })
+	stop()
+	if n := strings.Count(f.log.String(), "if the queue is a stream"); n != 1 {
+		t.Errorf("it was told of %d times", n)
+	}
+}
+
+// consumeStream consumes a stream "s", which holds "0" and "1", and of which the pool does
+// not know, until stop.
+func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *consumer.Consumer, stop func()) {
+	f.t.Helper()
+	ch, err := f.pool.Acquire(f.t.Context(), reconnect.Consuming)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer ch.Release()
+	if _, err := ch.Raw().QueueDeclare("s", true, false, false, false, amqp.Table{"x-queue-type": "stream"}); err != nil {
+		f.t.Fatal(err)
+	}
+	for _, body := range []string{"0", "1"} {
+		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	cfg.Queue, cfg.Logger = "s", slog.New(slog.NewTextHandler(f.log, nil))
+	if c, err = consumer.New(f.pool, cfg); err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(f.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(ctx, h) }()
+	return c, func() {
+		f.t.Helper()
+		cancel()
+		if err := receive(f.t, ended); err != nil {
+			f.t.Error(err)
+		}
 	}
 }
 
