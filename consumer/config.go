@@ -44,7 +44,8 @@ type Config struct {
 
 	// Declare is a queue that belongs to the session (exclusive, auto-delete or
 	// server-named): it is declared at the beginning of each, on its own channel,
-	// with Bindings, and consumed. Shared, durable entities, and the exchanges that
+	// with Bindings, and consumed. One that the broker names is taken up again as long as
+	// its connection lives. Shared, durable entities, and the exchanges that
 	// Bindings name, fit better into reconnect.Config.Topology. Defaults to none.
 	Declare *topology.Queue
 

@@ -15,7 +15,6 @@ import (
 
 	"github.com/mqkit/mqkit/internal/relay"
 	"github.com/mqkit/mqkit/reconnect"
-	"github.com/mqkit/mqkit/topology"
 )
 
 // Consumer consumes one queue. All methods may be called from any goroutine.
@@ -65,6 +64,7 @@ type run struct {
 	active      atomic.Int64      // handlers that run
 	overdue     atomic.Int64      // of these, the ones that do not heed HandlerTimeout
 	trouble     atomic.Bool       // inARow is not 0
+	named       named             // serve's alone
 
 	mu          sync.Mutex // guards what follows
 	running     bool
@@ -302,13 +302,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	}
 	s.queue = cfg.Queue
 	if cfg.Declare != nil {
-		own := cfg.Declare.For(s.ch.ServerVersion())
-		err := s.ch.CallSlow(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
-			q, err := topology.DeclareQueue(ctx, raw, own, cfg.Bindings...)
-			s.queue = q.Name
-			return err
-		})
-		if err != nil {
+		if err := s.declareOwn(ctx); err != nil {
 			return nil, nil, err
 		}
 	}

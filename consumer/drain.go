@@ -131,14 +131,17 @@ func (s *session) close(ctx context.Context) error {
 // unlessLost is nil if err says that the channel is lost, or that its queue is gone: then the
 // broker gives out again what it does not have, if it has it.
 func (s *session) unlessLost(err error) error {
-	var told *reconnect.BrokerError
-	if errors.Is(err, reconnect.ErrLost) || errors.As(err, &told) && told.Code == amqp.NotFound {
+	switch {
+	case err == nil, errors.Is(err, reconnect.ErrLost), isNotFound(err):
 		return nil
-	}
-	if err != nil {
+	default:
 		return fmt.Errorf("drain: %w", err)
 	}
-	return nil
+}
+
+func isNotFound(err error) bool {
+	var told *reconnect.BrokerError
+	return errors.As(err, &told) && told.Code == amqp.NotFound
 }
 
 // prove waits until a quorum queue has written to its log what was settled on the channel,

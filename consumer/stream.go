@@ -6,9 +6,6 @@ import (
 	"strconv"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
-	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -96,9 +93,8 @@ func (s *session) goOn(cause error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var told *reconnect.BrokerError
 	switch {
-	case errors.As(cause, &told) && told.Code == amqp.NotFound:
+	case isNotFound(cause):
 		r.offset = OffsetFirst
 	case p.known:
 		r.offset = OffsetNumber(p.next)

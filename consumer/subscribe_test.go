@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -50,11 +51,7 @@ func TestUnlimitedIsAMQPsZero(t *testing.T) {
 func TestDeclaredQueueIsTheSessionsOwn(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	f := newFixture(t, consumer.Config{
-		Declare: &topology.Queue{Exclusive: true}, Bindings: []topology.Binding{{Exchange: "news", RoutingKey: "k"}},
-	}, g.handle, func(_ *mqtest.Config, pool *reconnect.Config) {
-		pool.Topology = topology.Topology{Exchanges: []topology.Exchange{{Name: "news"}}}
-	})
+	f := withNews(t, false, g.handle, topology.Queue{Exclusive: true})
 	f.until("it is subscribed", func() bool { return f.Status().Subscribed })
 	first := f.Status().Queue
 	f.cut(f.subscription)
@@ -66,12 +63,90 @@ func TestDeclaredQueueIsTheSessionsOwn(t *testing.T) {
 	if f.broker.Queue(first).Exists() {
 		t.Errorf("%q is still there", first)
 	}
+	for _, e := range f.received.of("queue.declare") {
+		if e.Field("passive") == true {
+			t.Errorf("it asks for %v, which went with its connection", e.Field("queue"))
+		}
+	}
 	if list := f.broker.Bindings("/"); len(list) != 1 || list[0].Destination != second || list[0].Source != "news" || list[0].RoutingKey != "k" {
 		t.Errorf("the bindings are %+v", list)
 	}
 	f.broker.Queue(second).Enqueue(mqtest.Message{})
 	if d := g.next(t); d.Queue != second {
 		t.Errorf("it says it came from %q", d.Queue)
+	}
+}
+
+// withNews has an exchange "news", to which a queue that the broker names is bound.
+func withNews(t *testing.T, memory bool, h consumer.Handler, own topology.Queue, changes ...setup) *fixture {
+	t.Helper()
+	return fixtureOn(t, memory, consumer.Config{Declare: &own, Bindings: []topology.Binding{{Exchange: "news", RoutingKey: "k"}}}, h,
+		append(changes, func(_ *mqtest.Config, pool *reconnect.Config) {
+			pool.Topology = topology.Topology{Exchanges: []topology.Exchange{{Name: "news"}}}
+		}))
+}
+
+// TestAQueueThatTheBrokerNamedIsTakenUpOnItsConnection: it goes with the connection, and one
+// that nobody consumes any more would keep what is in it, and take more.
+func TestAQueueThatTheBrokerNamedIsTakenUpOnItsConnection(t *testing.T) {
+	t.Parallel()
+	g := newGate()
+	f := withNews(t, false, g.handle, topology.Queue{Exclusive: true}, rules42)
+	f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+	name := f.Status().Queue
+	own := f.broker.Queue(name)
+	for _, body := range []string{"a", "b"} {
+		own.Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	g.next(t)
+	if n := f.broker.CloseChannels(406); n != 1 {
+		t.Fatalf("%d channels were closed", n)
+	}
+	f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+	for _, want := range []string{"a", "b"} {
+		c := g.next(t)
+		if c.end <- nil; string(c.Body) != want || c.Queue != name {
+			t.Errorf("%q came from %q", c.Body, c.Queue)
+		}
+	}
+	own.Delete()
+	began := time.Now()
+	f.until("it is subscribed to another", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 3 && s.Queue != name })
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it took %v", took)
+	}
+	if list := f.broker.Bindings("/"); len(list) != 1 || list[0].Destination != f.Status().Queue {
+		t.Errorf("the bindings are %+v", list)
+	}
+}
+
+// TestAMissingExchangeCostsNoQueueEachTime: what a session declares before it fails is there
+// as long as the connection.
+func TestAMissingExchangeCostsNoQueueEachTime(t *testing.T) {
+	for name, own := range map[string]topology.Queue{"exclusive": {Exclusive: true}, "auto-delete": {AutoDelete: true}} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := withNews(t, true, newGate().handle, own, func(_ *mqtest.Config, pool *reconnect.Config) { pool.NoRedeclare = true })
+				f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+				missing := f.broker.Inject(mqtest.Fault{
+					Point: mqtest.Received, Method: "queue.bind",
+					Do: mqtest.CloseChannel(404, "NOT_FOUND - no exchange 'news' in vhost '/'"),
+				})
+				f.cut(f.subscription)
+				time.Sleep(time.Minute) // in the bubble
+				if n := missing.Hits(); n < 10 {
+					t.Errorf("it was tried %d times", n)
+				}
+				if n := len(f.broker.Queues("/")); n != 1 {
+					t.Errorf("there are %d queues", n)
+				}
+				missing.Remove()
+				f.until("it is subscribed again", func() bool { return f.Status().Subscribed })
+				if n := len(f.broker.Queues("/")); n != 1 {
+					t.Errorf("there are %d queues in the end", n)
+				}
+			})
+		})
 	}
 }
 

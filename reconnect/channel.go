@@ -449,6 +449,9 @@ func (c *Channel) FrameMax() int { return c.life.raw.Config.FrameSize }
 // Address is host:port of the node.
 func (c *Channel) Address() string { return c.life.addr.String() }
 
+// Shares reports whether both channels are on one connection.
+func (c *Channel) Shares(other *Channel) bool { return c.life == other.life }
+
 // ServerVersion is what the broker says of itself, such as 4, 3; zeros if that
 // cannot be read.
 func (c *Channel) ServerVersion() (major, minor int) { return c.life.serverVersion() }

@@ -225,6 +225,9 @@ func TestEachRoleHasAConnectionOfItsOwnMadeWhenItIsFirstUsed(t *testing.T) {
 		if major, minor := ch.ServerVersion(); major != 4 || minor != 3 {
 			t.Errorf("version %d.%d", major, minor)
 		}
+		if other := acquire(t, p, reconnect.Publishing); !ch.Shares(other) || ch.Shares(acquire(t, p, reconnect.Consuming)) {
+			t.Errorf("it is not said who shares the connection of %s", ch)
+		}
 		ch.Release()
 		ch.Release() // again
 	})

@@ -1,0 +1,45 @@
+package consumer
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
+)
+
+// named is a queue that the broker has named for a session.
+type named struct {
+	name string
+	on   *reconnect.Channel
+}
+
+// declareOwn declares Config.Declare with its bindings. One that the broker names lives as
+// long as its connection: a session that follows another on the same one takes up its queue,
+// with all that is in it. To declare another would leave that one bound, and nobody would
+// consume it.
+func (s *session) declareOwn(ctx context.Context) error {
+	r := s.run
+	own := r.cfg.Declare.For(s.ch.ServerVersion())
+	if own.Name == "" && r.named.name != "" && s.ch.Shares(r.named.on) {
+		own = topology.Queue{Name: r.named.name, Passive: true}
+	}
+	var name atomic.Value // the call may go on when ctx ends
+	err := s.ch.CallSlow(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
+		q, err := topology.DeclareQueue(ctx, raw, own, r.cfg.Bindings...)
+		name.Store(q.Name)
+		return err
+	})
+	s.queue, _ = name.Load().(string)
+	r.named = named{}
+	switch {
+	case s.queue == "" && own.Passive && isNotFound(err):
+		return fmt.Errorf("%w: %w", reconnect.Again, err) // somebody has deleted it
+	case own.Name == "" || own.Passive:
+		r.named = named{s.queue, s.ch}
+	}
+	return err
+}
