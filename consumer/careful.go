@@ -17,29 +17,33 @@ var errRestored = fmt.Errorf("%w: nothing has ended the connection for a while, 
 // again: with each end the broker counts a failed delivery for all that was given out,
 // and a quorum queue's delivery limit would throw away good messages with the bad one. So
 // one delivery is asked for at a time, until as many are settled as could have been
-// given out together.
+// given out together, or a handler asks to settle its delivery Later: it may want more of
+// them before.
 func (r *run) beCareful(cause error) {
 	if !reconnect.Inflicted(cause) || r.stream {
 		return
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.careful = mostCareful
+	n := int64(mostCareful)
 	if p := r.cfg.Prefetch; p > 0 {
-		r.careful = min(p, mostCareful)
+		n = min(int64(p), n)
+	}
+	r.careful.Store(n)
+}
+
+func (r *run) isCareful() bool { return r.careful.Load() > 0 }
+
+// wentWell notes that deliveries of a careful session were settled. When that is enough, the
+// session is restored.
+func (s *session) wentWell(n int) {
+	if s.run.careful.Add(-int64(n)) <= 0 {
+		s.restore()
 	}
 }
 
-func (r *run) isCareful() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.careful > 0
-}
-
-// wentWell notes that deliveries were settled, and reports whether that is enough.
-func (r *run) wentWell(n int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.careful -= n
-	return r.careful <= 0
+// restore ends a careful session, for one with the prefetch as it was.
+func (s *session) restore() {
+	s.once.Do(func() {
+		s.run.careful.Store(0)
+		close(s.restored)
+	})
 }

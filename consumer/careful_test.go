@@ -124,3 +124,27 @@ func TestOneByOneHasAnEndWithoutAPrefetchToo(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoSettlesSeveralAtATimeGetsThemAfterACloseToo: one at a time would be waited for
+// without end.
+func TestWhoSettlesSeveralAtATimeGetsThemAfterACloseToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var batch []*consumer.Delivery
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 20}, func(_ context.Context, d *consumer.Delivery) error {
+			if batch = append(batch, d); len(batch) == 3 {
+				for _, d := range batch {
+					_ = d.Ack() // one of the session before is stale
+				}
+				batch = nil
+			}
+			return consumer.Later
+		})
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(501, ""))
+		f.renewed()
+		f.enqueue(numbered(1, 9)...)
+		f.until("all are acked", func() bool { return f.queue.Len() == 0 })
+		if n := fmt.Sprint(f.received.of("basic.qos")[1].Field("prefetch-count")); n != "1" {
+			t.Errorf("the second session asks for %s at a time", n)
+		}
+	})
+}

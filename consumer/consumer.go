@@ -63,6 +63,7 @@ type run struct {
 	drainBound  atomic.Int64      // nanoseconds; 0 = Config.DrainTimeout
 	active      atomic.Int64      // handlers that run
 	overdue     atomic.Int64      // of these, the ones that do not heed HandlerTimeout
+	careful     atomic.Int64      // deliveries that are to be settled before more than one is asked for, see beCareful
 	trouble     atomic.Bool       // inARow is not 0
 	named       named             // serve's alone
 
@@ -78,7 +79,6 @@ type run struct {
 	settled     [release + 1]uint64
 	releasedAt  int // given back at a drain's deadline
 	lateErr     error
-	careful     int // deliveries that are to be settled before more than one is asked for, see beCareful
 	offset      Offset
 }
 

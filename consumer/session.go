@@ -31,6 +31,7 @@ type session struct {
 	subscribed  bool          // the broker has answered the subscription; set before anything is handed out
 	gone        bool          // the broker has cancelled it; set before it lingers
 	careful     bool          // it asks for one delivery at a time
+	once        sync.Once     // of restored
 	restored    chan struct{} // closed when that has gone well for long enough
 	drains      chan struct{} // closed when a drain begins
 	wake        chan struct{} // capacity 1: the settler is to look
@@ -133,6 +134,9 @@ func (s *session) later(d *Delivery) {
 	}
 	d.later = true
 	s.laters++
+	if s.careful {
+		s.restore()
+	}
 }
 
 // pause has d released after a while.
@@ -325,9 +329,8 @@ func (s *session) write(ws []write) error {
 			return err
 		}
 		s.run.count(w)
-		if s.careful && s.run.wentWell(w.covers) {
-			s.careful = false // the settler's alone by now
-			close(s.restored)
+		if s.careful {
+			s.wentWell(w.covers)
 		}
 	}
 	return nil
