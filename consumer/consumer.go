@@ -60,7 +60,8 @@ type run struct {
 	deadLetters bool
 	stream      bool
 	observers   *relay.Relay[any] // of Receipt and Settlement; nil without observers
-	drainBound  atomic.Int64      // nanoseconds; 0 = Config.DrainTimeout
+	hurried     context.Context   // ends when draining has to, although Config.DrainTimeout is not over
+	hurry       func()            // ends it
 	active      atomic.Int64      // handlers that run
 	overdue     atomic.Int64      // of these, the ones that do not heed HandlerTimeout
 	careful     atomic.Int64      // deliveries that are to be settled before more than one is asked for, see beCareful
@@ -100,7 +101,10 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	hurried, hurry := context.WithCancel(context.WithoutCancel(ctx))
+	defer hurry()
 	r := &run{
+		hurried: hurried, hurry: hurry,
 		c: c, cfg: c.cfg, ctx: ctx, handler: h,
 		ended:       make(chan struct{}),
 		deadLetters: c.deadLetters(),
@@ -119,9 +123,9 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	c.mu.Unlock()
 	forget := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error {
 		if deadline, ok := closing.Deadline(); ok {
-			r.drainBound.Store(int64(max(time.Until(deadline)-drainReserve, time.Millisecond)))
+			time.AfterFunc(max(time.Until(deadline)-drainReserve, leastDrain), r.hurry)
 		} else if closing.Err() != nil {
-			r.drainBound.Store(int64(time.Millisecond))
+			time.AfterFunc(leastDrain, r.hurry)
 		}
 		cancel(reconnect.ErrClosed)
 		select {
@@ -154,7 +158,7 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	r.lingers.Wait()
 	r.closeLanes()
 	var left *DrainError
-	wait := r.drainTimeout()
+	wait := r.cfg.DrainTimeout
 	if errors.As(r.unclean, &left) {
 		wait = workerGrace // they had their time
 	}
@@ -178,8 +182,10 @@ func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
 	return errors.Join(r.unclean, late)
 }
 
-// drainReserve is kept of Pool.Close's ctx for closing the channel.
-const drainReserve = 200 * time.Millisecond
+const (
+	drainReserve = 200 * time.Millisecond // is kept of Pool.Close's ctx for closing the channel
+	leastDrain   = time.Millisecond       // is taken although that ctx has no time left
+)
 
 // workerGrace is how long Run waits for handlers whose ctx has just ended.
 const workerGrace = 100 * time.Millisecond
@@ -204,15 +210,14 @@ func (r *run) stopWorkers(wait time.Duration) int {
 	case <-done:
 		return 0
 	case <-timer.C:
-		return int(r.active.Load())
+	case <-r.hurried.Done():
+		select {
+		case <-done:
+			return 0
+		case <-time.After(workerGrace):
+		}
 	}
-}
-
-func (r *run) drainTimeout() time.Duration {
-	if d := time.Duration(r.drainBound.Load()); d > 0 {
-		return min(d, r.cfg.DrainTimeout)
-	}
-	return r.cfg.DrainTimeout
+	return int(r.active.Load())
 }
 
 // serve is the session function: subscribe, hand out deliveries, and end in one

@@ -52,7 +52,7 @@ var errDrained = errors.New("the drain's deadline has passed")
 // failed, so nothing is left to that.
 func (s *session) drain(in <-chan amqp.Delivery) error {
 	r := s.run
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.ctx), r.drainTimeout())
+	ctx, cancel := context.WithTimeout(r.hurried, r.cfg.DrainTimeout)
 	defer cancel()
 	ctx, stop := s.whileAlive(ctx)
 	defer stop()
@@ -86,10 +86,10 @@ func (s *session) linger(in <-chan amqp.Delivery) {
 	ctx, stop := s.untilDrained()
 	defer stop()
 	ended := s.endSubscription(ctx, in)
-	s.giveBack(ctx, r.drainTimeout())
+	s.giveBack(ctx, r.cfg.DrainTimeout)
 	var err error
 	if ended {
-		err = s.prove(ctx, r.drainTimeout())
+		err = s.prove(ctx, r.cfg.DrainTimeout)
 	}
 	if s.ch.Err() == nil {
 		left := s.finishSettling()
@@ -300,10 +300,12 @@ func (s *session) untilDrained() (context.Context, func()) {
 	r := s.run
 	bounded, cancel := context.WithCancelCause(context.WithoutCancel(r.ctx))
 	disarm := context.AfterFunc(r.ctx, func() {
-		timer := time.NewTimer(r.drainTimeout())
+		timer := time.NewTimer(r.cfg.DrainTimeout)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
+			cancel(errDrained)
+		case <-r.hurried.Done():
 			cancel(errDrained)
 		case <-bounded.Done():
 		}

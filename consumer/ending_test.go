@@ -277,17 +277,65 @@ func TestDeliveryMadeByHandIsStale(t *testing.T) {
 
 // TestPoolCloseSaysWhatADrainHasLeft: a handler that was cut off is no clean end.
 func TestPoolCloseSaysWhatADrainHasLeft(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	f := newFixture(t, consumer.Config{DrainTimeout: time.Hour}, g.handle)
-	f.enqueue("1")
-	g.next(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	err := f.pool.Close(ctx)
-	var left *consumer.DrainError
-	if !errors.As(err, &left) || left.Released != 1 {
-		t.Errorf("Close: %v", err)
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Hour}, g.handle)
+		f.enqueue("1")
+		g.next(t)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		err := f.pool.Close(ctx)
+		var left *consumer.DrainError
+		if !errors.As(err, &left) || left.Released != 1 {
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
+
+// TestPoolCloseBoundsADrainThatHasBegun: the order in which a service ends, first its ctx and
+// then its pool. What still runs is given back before the connection goes, or it would
+// count as failed.
+func TestPoolCloseBoundsADrainThatHasBegun(t *testing.T) {
+	for name, tt := range map[string]struct{ later, cancelled bool }{
+		"by a handler":                          {},
+		"by a Later":                            {later: true},
+		"by a handler of an ended subscription": {cancelled: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				begun := make(chan struct{})
+				f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Hour}, func(ctx context.Context, _ *consumer.Delivery) error {
+					close(begun)
+					if tt.later {
+						return consumer.Later
+					}
+					<-ctx.Done()
+					return ctx.Err()
+				})
+				f.enqueue("a")
+				<-begun
+				if tt.cancelled {
+					f.cancel()
+					f.renewed()
+				}
+				f.stop()
+				f.next("basic.cancel")
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				began := time.Now()
+				var left *consumer.DrainError
+				if err := f.pool.Close(ctx); !errors.As(err, &left) {
+					t.Errorf("Close: %v", err)
+				}
+				if err := f.wait(); !errors.As(err, &left) || left.Released != 1 || left.Running != 0 {
+					t.Errorf("Run: %v", err)
+				}
+				if took := time.Since(began); took < 9*time.Second || took > 10*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				f.contains("a")
+			})
+		})
 	}
 }
 
