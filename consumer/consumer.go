@@ -95,17 +95,22 @@ type run struct {
 // some did not finish; or another error if the broker has not said, within 5 s, that it
 // has all verdicts: then some of these messages may come again. So may those whose
 // connection is lost while it drains, which is no error.
-func (c *Consumer) Run(ctx context.Context, h Handler) (err error) {
+func (c *Consumer) Run(ctx context.Context, h Handler) error {
 	if h == nil {
 		return errors.New("consumer: Run needs a handler")
 	}
+	return c.consume(ctx, h, c.cfg)
+}
+
+// consume is Run with a configuration of its own.
+func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	hurried, hurry := context.WithCancel(context.WithoutCancel(ctx))
 	defer hurry()
 	r := &run{
 		hurried: hurried, hurry: hurry,
-		c: c, cfg: c.cfg, ctx: ctx, handler: h,
+		c: c, cfg: cfg, ctx: ctx, handler: h,
 		ended:       make(chan struct{}),
 		deadLetters: c.deadLetters(),
 		stream:      c.isStream(),

@@ -174,6 +174,10 @@ func TestLaterThatNeverComesIsWaitedForNoLongerThanADrain(t *testing.T) {
 	if s := f.Status(); !s.Subscribed || s.Handling != 0 {
 		t.Errorf("%+v", s)
 	}
+	f.stop()
+	if err := f.wait(); err != nil { // long before
+		t.Errorf("Run: %v", err)
+	}
 }
 
 // TestHandlerIsWaitedForBesideALaterThatNeverComes: only the latter has a bound.

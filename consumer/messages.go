@@ -31,7 +31,9 @@ func (c *Consumer) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 		defer stop()
 		l := &loop{next: make(chan *turn), left: make(chan struct{})}
 		result := make(chan error, 1)
-		go func() { result <- c.Run(ctx, l.handle) }() // waited for, whichever way the loop is left
+		cfg := c.cfg
+		cfg.Workers = 1                                         // more would race for the turns, and their deliveries' HandlerTimeout would run
+		go func() { result <- c.consume(ctx, l.handle, cfg) }() // waited for, whichever way the loop is left
 		for {
 			select {
 			case t := <-l.next:
@@ -60,15 +62,13 @@ type turn struct {
 	verdict chan error
 }
 
-func (l *loop) handle(ctx context.Context, d *Delivery) error {
+func (l *loop) handle(_ context.Context, d *Delivery) error {
 	t := &turn{d, make(chan error, 1)}
 	select {
 	case l.next <- t:
 		return <-t.verdict
-	case <-l.left:
+	case <-l.left: // before RabbitMQ 4.3 a drain works through what waits
 		return Release(nil)
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

@@ -73,7 +73,7 @@ func TestBreakingOutOfMessagesReleasesThePresentOne(t *testing.T) {
 		}
 		seen = append(seen, string(d.Body))
 		if len(seen) == 3 {
-			eventually(t, func() bool { return c.Status().Handling == 4 }) // three wait for their turn
+			eventually(t, func() bool { return c.Status().Waiting == 3 })
 			broke = time.Now()
 			break
 		}
@@ -172,9 +172,9 @@ func TestALoopOverMessagesGetsNothingOfALostSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		if len(acks) == 0 {
-			eventually(t, func() bool { return c.Status().Handling == 2 }) // the other one waits for its turn
+			eventually(t, func() bool { return c.Status().Waiting == 1 })
 			b.DropConnections()
-			eventually(t, func() bool { s := c.Status(); return s.Sessions == 2 && s.Handling == 2 && s.Waiting == 1 })
+			eventually(t, func() bool { s := c.Status(); return s.Sessions == 2 && s.Waiting == 2 })
 		}
 		acks = append(acks, d.Ack())
 		if len(acks) == 3 {
@@ -222,4 +222,60 @@ func numbered(from, to int) (list []string) {
 		list = append(list, fmt.Sprint(i))
 	}
 	return list
+}
+
+// TestALoopTakesOneDeliveryAtATime whatever Workers says: in the queue's order, and what waits
+// for its turn is not being handled.
+func TestALoopTakesOneDeliveryAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{Workers: 4, HandlerTimeout: time.Minute}, newGate().handle)
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		f.enqueue(numbered(1, 8)...)
+		var bodies []string
+		for d, err := range f.Messages(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(40 * time.Second) // in the bubble
+			if bodies = append(bodies, string(d.Body)); d.Ack() != nil || len(bodies) == 8 {
+				break
+			}
+		}
+		if want := numbered(1, 8); !slices.Equal(bodies, want) {
+			t.Errorf("it got %q, want %q", bodies, want)
+		}
+		if s := f.Status(); s.Failures != 0 {
+			t.Errorf("%d of them failed: %v", s.Failures, s.LastFailure)
+		}
+	})
+}
+
+// TestBreakingOutOfMessagesBefore43 hands what waits to nobody: a drain works through it.
+func TestBreakingOutOfMessagesBefore43(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Hour}, newGate().handle, rules42)
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		f.enqueue(numbered(1, 3)...)
+		var broke time.Time
+		for _, err := range f.Messages(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.waiting(2)
+			broke = time.Now()
+			break
+		}
+		if took := time.Since(broke); took > time.Minute {
+			t.Errorf("the break took %v", took)
+		}
+		if got := f.queue.Bodies(); !slices.Equal(got, numbered(1, 3)) {
+			t.Errorf("the queue has %q", got)
+		}
+	})
 }

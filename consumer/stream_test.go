@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -254,6 +255,22 @@ func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *con
 		if err := receive(f.t, ended); err != nil {
 			f.t.Error(err)
 		}
+	}
+}
+
+// TestAStreamsHandlerThatEndsItsGoroutineIsCalledAgain by another worker.
+func TestAStreamsHandlerThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
+	t.Parallel()
+	calls := 0
+	f := streaming(t, 2, consumer.Config{Offset: consumer.OffsetFirst}, func(context.Context, *consumer.Delivery) error {
+		if calls++; calls < 3 {
+			runtime.Goexit()
+		}
+		return nil
+	})
+	f.until("both are acked", func() bool { return f.Status().Acked == 2 })
+	if s := f.Status(); calls != 4 || s.Failures != 2 || s.Handling != 0 {
+		t.Errorf("%d calls, %+v", calls, s)
 	}
 }
 

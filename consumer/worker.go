@@ -85,7 +85,7 @@ func (r *run) startWorkers() {
 	r.seed = maphash.MakeSeed()
 	for i := range r.cfg.Workers {
 		l := r.lanes[i%n]
-		r.workers.Go(func() { r.work(l) })
+		r.workers.Go(func() { r.work(l, nil) })
 	}
 }
 
@@ -111,37 +111,35 @@ func (r *run) key(d *Delivery) (key string) {
 }
 
 // work is one worker. A handler that ends its goroutine (runtime.Goexit) ends
-// only that: another worker takes its place.
-func (r *run) work(l *lane) {
+// only that: another worker takes its place, and what it is to handle again, d.
+func (r *run) work(l *lane, d *Delivery) {
 	returned := false
 	defer func() {
 		if !returned {
-			r.workers.Go(func() { r.work(l) })
+			r.workers.Go(func() { r.work(l, d) })
 		}
 	}()
 	for {
-		d := l.pop()
 		if d == nil {
-			returned = true
-			return
+			if d = l.pop(); d == nil {
+				returned = true
+				return
+			}
+			if !d.session.begin(d) {
+				d = nil
+				continue
+			}
 		}
-		if d.session.begin(d) {
-			r.handle(d)
-		}
+		r.attempt(&d)
 	}
 }
 
 var errGoexit = errors.New("the handler ended its goroutine")
 
-// handle runs the handler and settles d by what it returns.
-func (r *run) handle(d *Delivery) {
-	for r.attempt(d) {
-	}
-}
-
-// attempt runs the handler once, and reports whether it is to be run again for the same
-// delivery, as it is for a stream's.
-func (r *run) attempt(d *Delivery) (again bool) {
+// attempt runs the handler once and settles *p by what it returns. It becomes nil unless
+// the handler is to be run again for the same delivery, as it is for a stream's.
+func (r *run) attempt(p **Delivery) {
+	d := *p
 	err := errGoexit
 	panicked := false
 	var stack []byte
@@ -152,12 +150,13 @@ func (r *run) attempt(d *Delivery) (again bool) {
 			panicked, stack = true, debug.Stack()
 			err = fmt.Errorf("panic: %v", p) // not wrapped: a decision that is thrown is none
 		}
-		again = r.settle(d, err, panicked, stack)
+		if again := r.settle(d, err, panicked, stack); !again {
+			*p = nil
+		}
 	}()
 	ctx, done := r.limited(d)
 	defer done()
 	err = r.handler(ctx, d)
-	return
 }
 
 // limited is the ctx of d's handler. done has to be called when that has returned.
