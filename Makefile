@@ -75,7 +75,7 @@ soak: ## Random schedules; SEEDS=10000 says how many, SEED=1 where they begin
 
 .PHONY: chaos
 chaos: get-image ## Random faults on RabbitMQ in containers: FAULTS=1000 on one node, CLUSTER=100 on three; or DURATION=1h for each
-	$(GO) test ./integration -count=1 -v -parallel 1 -run 'Chaos$$' -pause 0 -faults $(or $(FAULTS),1000) -cluster-faults $(or $(CLUSTER),100) $(if $(DURATION),-duration $(DURATION)) $(if $(SEED),-seed $(SEED)) -timeout 24h
+	MQKIT_REQUIRE_BROKER=1 $(GO) test ./integration -count=1 -v -parallel 1 -run 'Chaos$$' -pause 0 -faults $(or $(FAULTS),1000) -cluster-faults $(or $(CLUSTER),100) $(if $(DURATION),-duration $(DURATION)) $(if $(SEED),-seed $(SEED)) -timeout 24h
 
 .PHONY: cover
 cover: ## Test coverage of the libraries, with an HTML page in build/

@@ -25,6 +25,9 @@ func TestChaos(t *testing.T) {
 	c := newChaos(t, *chaosFaults)
 	c.urls, c.broker = []string{one.proxy.URL()}, node.URL
 	c.written = func() { settled(t, node) }
+	c.closed = func() {
+		eventually(t, "the broker has no connection of a closed pool", patience, func() bool { return len(one.proxy.Connections()) == 0 })
+	}
 	c.faults = func(r *round) (list []*mishap) {
 		for range c.left(faultsOfRound) {
 			list = append(list, one.fault(r))
@@ -79,17 +82,27 @@ func (n *chaosNode) struck(r *rand.Rand, name string, do mqtest.Action, times in
 	}
 	f := at[r.IntN(len(at))]
 	f.Skip, f.Count, f.Do = r.IntN(50), times, do
-	return &mishap{name, func() func() { return n.proxy.Inject(f).Remove }}
+	return &mishap{name, func() func() bool {
+		fault := n.proxy.Inject(f)
+		return func() bool {
+			fault.Remove()
+			return fault.Hits() > 0
+		}
+	}}
 }
 
 // fault chooses one.
 func (n *chaosNode) fault(r *round) *mishap {
-	none := func() {}
-	cut := func() { n.proxy.DropConnections() }
+	none := func() bool { return true }
+	ends := func(end func()) func() bool { return func() bool { end(); return true } }
+	cut := func() func() bool {
+		n := n.proxy.DropConnections()
+		return func() bool { return n > 0 }
+	}
 	moment := func(most time.Duration) { pause(n.t.Context(), time.Duration(r.r.Int64N(int64(most)))) }
 	switch k := r.r.IntN(100); {
 	case k < 16:
-		return &mishap{"all connections cut", func() func() { cut(); return none }}
+		return &mishap{"all connections cut", cut}
 	case k < 30:
 		return n.struck(r.r, "cut at a frame", mqtest.Cut(), 1)
 	case k < 42:
@@ -97,7 +110,10 @@ func (n *chaosNode) fault(r *round) *mishap {
 	case k < 46:
 		return n.struck(r.r, "reset", mqtest.Reset(), 1)
 	case k < 49:
-		return &mishap{"half-open", func() func() { n.proxy.Stall(); return none }}
+		return &mishap{"half-open", func() func() bool {
+			n := n.proxy.Stall()
+			return func() bool { return n > 0 }
+		}}
 	case k < 51:
 		return n.struck(r.r, "nothing more is read", mqtest.StopReading(), 1)
 	case k < 53:
@@ -107,62 +123,65 @@ func (n *chaosNode) fault(r *round) *mishap {
 	case k < 59:
 		return n.struck(r.r, "frames in slices", mqtest.Trickle(1+r.r.IntN(7), time.Millisecond), 100)
 	case k < 62:
-		return &mishap{"cut, and next to no bandwidth for the next subscription", func() func() {
+		return &mishap{"cut, and next to no bandwidth for the next subscription", func() func() bool {
 			slow := n.proxy.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.Trickle(1, 5*time.Millisecond)})
 			cut()
-			return slow.Remove
+			return func() bool {
+				slow.Remove()
+				return slow.Hits() > 0
+			}
 		}}
 	case k < 69:
-		return &mishap{"refused for a while", func() func() {
+		return &mishap{"refused for a while", func() func() bool {
 			n.proxy.RefuseConnections()
 			cut()
-			return func() {
+			return ends(func() {
 				moment(time.Second)
 				n.ok(n.proxy.AcceptConnections())
-			}
+			})
 		}}
 	case k < 74:
-		return &mishap{"closed by the operator", func() func() { n.ok(n.node.CloseConnections(n.t.Context(), "chaos")); return none }}
+		return &mishap{"closed by the operator", func() func() bool { n.ok(n.node.CloseConnections(n.t.Context(), "chaos")); return none }}
 	case k < 78:
-		return &mishap{"memory alarm", func() func() {
+		return &mishap{"memory alarm", func() func() bool {
 			n.ok(n.node.Block(n.t.Context()))
-			return func() { n.ok(n.node.Unblock(n.t.Context())) }
+			return ends(func() { n.ok(n.node.Unblock(n.t.Context())) })
 		}}
 	case k < 81:
-		return &mishap{"disk alarm", func() func() {
+		return &mishap{"disk alarm", func() func() bool {
 			n.ctl("set_disk_free_limit", "10000GB")
-			return func() { n.ctl("set_disk_free_limit", "1MB") }
+			return ends(func() { n.ctl("set_disk_free_limit", "1MB") })
 		}}
 	case k < 84:
-		return &mishap{"node paused", func() func() {
+		return &mishap{"node paused", func() func() bool {
 			n.ok(n.node.Pause(n.t.Context()))
-			return func() { n.ok(n.node.Unpause(n.t.Context())) }
+			return ends(func() { n.ok(n.node.Unpause(n.t.Context())) })
 		}}
 	case k < 87:
-		return &mishap{"node killed", func() func() {
+		return &mishap{"node killed", func() func() bool {
 			n.ok(n.node.Kill(n.t.Context()))
-			return func() {
+			return ends(func() {
 				n.ok(n.node.Start(n.t.Context()))
 				n.ok(n.node.WaitReady(n.t.Context()))
-			}
+			})
 		}}
 	case k < 90:
-		return &mishap{"user deleted and created again", func() func() { n.ok(n.node.DeleteUser(n.t.Context(), n.user)); return n.createUser }}
+		return &mishap{"user deleted and created again", func() func() bool { n.ok(n.node.DeleteUser(n.t.Context(), n.user)); return ends(n.createUser) }}
 	case k < 93:
-		return &mishap{"permissions revoked and given back", func() func() {
+		return &mishap{"permissions revoked and given back", func() func() bool {
 			n.ok(n.node.Forbid(n.t.Context(), "/", n.user))
 			n.ok(n.node.CloseConnections(n.t.Context(), "chaos"))
-			return n.permit
+			return ends(n.permit)
 		}}
 	case k < 97:
-		return &mishap{"queue deleted", func() func() {
+		return &mishap{"queue deleted", func() func() bool {
 			_, ch := dial(n.t, n.node.URL())
 			_, err := ch.QueueDelete(r.side, false, false, false)
 			n.ok(err)
 			return none
 		}}
 	default:
-		return &mishap{"exchange deleted", func() func() {
+		return &mishap{"exchange deleted", func() func() bool {
 			_, ch := dial(n.t, n.node.URL())
 			n.ok(ch.ExchangeDelete(r.exchange, false, false))
 			return none

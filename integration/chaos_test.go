@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -58,21 +57,23 @@ type chaos struct {
 	began   time.Time
 	most    int // faults, unless there is a duration
 	r       *rand.Rand
-	urls    []string                 // that the client knows
-	broker  func() string            // a URL that leads there whatever is broken, once nothing is
-	written func()                   // has the broker write down which queues it has
-	patient time.Duration            // how long it may take until something is confirmed
-	faults  func(r *round) []*mishap // of one round, in their order
-	made    map[string]int           // by fault
-	seen    map[string]int           // of those, noticed by the client
-	waited  []time.Duration          // from a fault's end to the next confirm
+	urls    []string                   // that the client knows
+	broker  func() string              // a URL that leads there whatever is broken, once nothing is
+	written func()                     // has the broker write down which queues it has
+	patient time.Duration              // how long it may take until something is confirmed
+	faults  func(r *round) []*mishap   // of one round, in their order
+	closed  func()                     // tests that nothing of a closed pool is left
+	made    map[string]int             // by fault
+	seen    map[string]int             // of those, noticed by the client
+	silent  map[string][]time.Duration // the longest time without a confirm from a fault's beginning to the first confirm after its end
 	total   ledger.Report
 }
 
-// mishap is one fault. do begins it and returns what ends it.
+// mishap is one fault. do begins it and returns what ends it, which reports whether it was
+// made at all.
 type mishap struct {
 	name string
-	do   func() (end func())
+	do   func() (end func() (made bool))
 }
 
 // manner is how a round publishes and consumes.
@@ -105,7 +106,7 @@ func newChaos(t *testing.T, faults int) *chaos {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-seed %d", seed)
-	return &chaos{t: t, began: time.Now(), most: faults, r: rand.New(rand.NewPCG(seed, 1)), patient: patience, made: map[string]int{}, seen: map[string]int{}}
+	return &chaos{t: t, began: time.Now(), most: faults, r: rand.New(rand.NewPCG(seed, 1)), patient: patience, closed: func() {}, made: map[string]int{}, seen: map[string]int{}, silent: map[string][]time.Duration{}}
 }
 
 // left is how many faults are still to be made, n at most.
@@ -129,19 +130,27 @@ func sum(counts map[string]int) (n int) {
 	return n
 }
 
-// String is the table of verdicts, faults, and how long the next confirm took.
+// String is the table of verdicts, faults, and how long nothing was confirmed.
 func (c *chaos) String() string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "%d faults made in %v, %d of them noticed by the client\n%v", sum(c.made), time.Since(c.began).Round(time.Second), sum(c.seen), c.total)
+	var all []time.Duration
 	for _, name := range slices.Sorted(maps.Keys(c.made)) {
-		fmt.Fprintf(&s, "%s: %d made, %d noticed\n", name, c.made[name], c.seen[name])
+		fmt.Fprintf(&s, "%s: %d made, %d noticed, without a confirm %s\n", name, c.made[name], c.seen[name], spread(c.silent[name]))
+		all = append(all, c.silent[name]...)
 	}
-	if n := len(c.waited); n > 0 {
-		slices.Sort(c.waited)
-		fmt.Fprintf(&s, "from the end of a fault to the next confirm: p50 %v, p99 %v, max %v\n",
-			c.waited[n/2].Round(time.Millisecond), c.waited[n*99/100].Round(time.Millisecond), c.waited[n-1].Round(time.Millisecond))
-	}
+	fmt.Fprintf(&s, "the longest time without a confirm around a fault: %s\n", spread(all))
 	return s.String()
+}
+
+// spread is p50, p99 and the most of durations.
+func spread(list []time.Duration) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	slices.Sort(list)
+	at := func(percent int) time.Duration { return list[(len(list)-1)*percent/100].Round(time.Millisecond) }
+	return fmt.Sprintf("p50 %v, p99 %v, max %v", at(50), at(99), at(100))
 }
 
 // round is one queue with its books and some faults.
@@ -161,37 +170,11 @@ type round struct {
 	handled   atomic.Int64
 	watched   []*consuming
 
-	mu   sync.Mutex // guards what follows
-	open map[string]int
-}
-
-// meets notes that a message was confirmed, or that a handler is done with it. It is done
-// when both are.
-func (r *round) meets(id string, confirmed bool) {
-	const wasConfirmed, wasHandled = 1, 2
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before, now := r.open[id], wasHandled
-	if confirmed {
-		now = wasConfirmed
-	}
-	if before|now == wasConfirmed|wasHandled {
-		delete(r.open, id)
-	} else {
-		r.open[id] = now
-	}
-}
-
-// missing counts what was confirmed and not handled yet.
-func (r *round) missing() (n int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, state := range r.open {
-		if state == 1 {
-			n++
-		}
-	}
-	return n
+	mu      sync.Mutex // guards what follows
+	open    map[string]int
+	last    map[string]string // the present session of each queue's consumer
+	at      time.Time         // of the last confirm
+	longest time.Duration     // between two confirms, since that was asked for
 }
 
 // round plays one.
@@ -199,7 +182,7 @@ func (c *chaos) round(m manner) {
 	t := c.t
 	began := time.Now()
 	queue := uniqueName(t)
-	r := &round{chaos: c, manner: m, queue: queue, exchange: queue + ".x", side: queue + ".side", open: map[string]int{}, books: &ledger.Books{Queue: queue, DeadLetters: m.deadLetters}}
+	r := &round{chaos: c, manner: m, queue: queue, exchange: queue + ".x", side: queue + ".side", open: map[string]int{}, last: map[string]string{}, at: time.Now(), books: &ledger.Books{Queue: queue, DeadLetters: m.deadLetters}}
 	cfg := quorum(queue, c.urls...)
 	cfg.Heartbeat = 2 * time.Second // a half-open connection is noticed in four
 	cfg.Topology.Exchanges = []topology.Exchange{{Name: r.exchange, Kind: topology.KindFanout}}
@@ -274,13 +257,24 @@ func (c *chaos) round(m manner) {
 	})
 	gotten()
 	getting.Wait()
+	orderly := true
 	for _, con := range r.watched {
 		if err := con.stop(); err != nil {
 			t.Errorf("stop a consumer: %v", err)
+			orderly = false
 		}
 	}
 	if err := r.pool.Close(end); err != nil {
 		t.Errorf("close the pool: %v", err)
+	}
+	c.closed()
+	for _, name := range []string{queue, dead} {
+		if orderly && r.last[name] != "" {
+			r.books.Orderly = append(r.books.Orderly, r.last[name])
+		}
+		if name == queue || m.deadLetters {
+			r.books.Left = append(r.books.Left, left(t, ch, name)...)
+		}
 	}
 	report := ledger.Check(r.books)
 	for i, f := range report.Findings {
@@ -289,6 +283,11 @@ func (c *chaos) round(m manner) {
 			break
 		}
 		t.Error(f)
+	}
+	for _, verdict := range []producer.Verdict{producer.NotSent, producer.Unknown} { // nobody has given a message up
+		if n := report.Verdicts[verdict.String()]; n > 0 {
+			t.Errorf("%d messages are called %s", n, verdict)
+		}
 	}
 	c.total.Add(report)
 	for _, name := range []string{queue, r.side, dead} {
@@ -300,143 +299,6 @@ func (c *chaos) round(m manner) {
 		t.Error(err)
 	}
 	t.Logf("%s: %d faults, %d messages, in %v", m, len(faults), report.Messages, time.Since(began).Round(time.Second))
-}
-
-func (r *round) attempted(a producer.Attempt) {
-	r.sessions.Store(a.Session)
-	r.books.Attempted(ledger.Attempt{ID: a.MessageID, Attempt: a.Number, Session: a.Session, Number: a.Tag})
-}
-
-func (r *round) told(o producer.Outcome) {
-	r.books.Told(ledger.Verdict{ID: o.MessageID, Verdict: o.Verdict.String()})
-	if o.Verdict == producer.Confirmed {
-		r.confirmed.Add(1)
-		r.meets(o.MessageID, true)
-	}
-}
-
-// isDone reports whether a settlement is the end of a message.
-func (r *round) isDone(verdict string) bool {
-	return verdict == "ack" || verdict == "reject" && !r.manner.deadLetters
-}
-
-// consume consumes a queue by mqkit.
-func (r *round) consume(queue string, h consumer.Handler) {
-	r.t.Helper()
-	r.watched = append(r.watched, consume(r.t, r.pool, consumer.Config{
-		Queue: queue, Workers: 4, Prefetch: 200,
-		OnDelivery: func(d consumer.Receipt) {
-			r.books.Received(ledger.Receipt{ID: d.MessageID, Queue: d.Queue, Session: d.ConsumerTag, Tag: d.Tag, Redelivered: d.Redelivered, Failures: d.Attempt - 1})
-		},
-		OnSettlement: func(s consumer.Settlement) {
-			r.books.Settled(ledger.Settlement{ID: s.MessageID, Session: s.ConsumerTag, Tag: s.Tag, Done: s.Verdict})
-			if r.isDone(s.Verdict) {
-				r.meets(s.MessageID, false)
-			}
-		},
-	}, h))
-}
-
-// handler acks most.
-func (r *round) handler() consumer.Handler {
-	var mu sync.Mutex
-	dice := rand.New(rand.NewPCG(r.r.Uint64(), 7))
-	return func(context.Context, *consumer.Delivery) error {
-		r.handled.Add(1)
-		mu.Lock()
-		defer mu.Unlock()
-		switch n := dice.IntN(1000); {
-		case n == 0:
-			return consumer.Release(errors.New("on purpose"))
-		case n == 1:
-			return consumer.Requeue(errors.New("on purpose"))
-		case n < 12 && r.manner.deadLetters:
-			return consumer.Reject(errors.New("on purpose"))
-		default:
-			return nil
-		}
-	}
-}
-
-// get gets messages one by one on the bare driver until ctx ends, from the next address
-// whenever it loses one.
-func (r *round) get(ctx context.Context) {
-	for session := 0; ctx.Err() == nil; session++ {
-		r.getOn(ctx, r.urls[session%len(r.urls)], fmt.Sprintf("get-%d", session))
-		pause(ctx, 50*time.Millisecond)
-	}
-}
-
-func (r *round) getOn(ctx context.Context, url, session string) {
-	conn, err := amqp.DialConfig(url, amqp.Config{Heartbeat: 2 * time.Second, Dial: amqp.DefaultDial(2 * time.Second)})
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	ch, err := conn.Channel()
-	if err != nil {
-		return
-	}
-	for ctx.Err() == nil {
-		d, ok, err := ch.Get(r.queue, false)
-		if err != nil {
-			return
-		}
-		if !ok {
-			pause(ctx, 5*time.Millisecond)
-			continue
-		}
-		r.books.Received(ledger.Receipt{ID: d.MessageId, Queue: r.queue, Session: session, Tag: d.DeliveryTag, Redelivered: d.Redelivered})
-		done := ledger.Settlement{ID: d.MessageId, Session: session, Tag: d.DeliveryTag, Done: "ack"}
-		if r.manner.deadLetters && d.DeliveryTag%100 == 0 {
-			done.Done = "reject"
-			err = d.Reject(false)
-		} else {
-			err = d.Ack(false)
-		}
-		if err != nil {
-			return // it is given out again
-		}
-		r.books.Settled(done)
-		r.handled.Add(1)
-		if r.isDone(done.Done) {
-			r.meets(d.MessageId, false)
-		}
-	}
-}
-
-// pause waits, not beyond ctx.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-ctx.Done():
-	}
-}
-
-// publish publishes until ctx ends, not too far ahead of the consumer.
-func (r *round) publish(ctx context.Context, publisher int) {
-	for i := 0; ctx.Err() == nil; i++ {
-		for r.confirmed.Load()-r.handled.Load() > backlog && ctx.Err() == nil {
-			pause(ctx, time.Millisecond)
-		}
-		m := producer.Text("0123456789abcdef").ToQueue(r.queue)
-		if publisher%2 == 1 {
-			m = producer.Text("0123456789abcdef").To(r.exchange, "")
-		}
-		m.MessageID = fmt.Sprintf("%d-%d", publisher, i)
-		// Not ctx: the end of the load must not give a message up.
-		c, err := r.producer.PublishAsync(context.WithoutCancel(ctx), m)
-		if err != nil {
-			r.t.Errorf("publish %s: %v", m.MessageID, err)
-			return
-		}
-		if r.manner.sync {
-			_ = c.Wait(context.WithoutCancel(ctx)) // its verdict is in the books
-		}
-		if *chaosPause > 0 {
-			pause(ctx, *chaosPause)
-		}
-	}
 }
 
 // settle waits until n more messages are confirmed.
@@ -459,23 +321,43 @@ func (r *round) troubles() int {
 }
 
 // suffer makes a fault, waits until the client has noticed it, ends it, and measures how
-// long the next confirm takes.
+// long nothing is confirmed.
 func (r *round) suffer(f *mishap) {
 	before := r.troubles()
-	r.made[f.name]++
+	r.gap()
 	noticed := make(chan bool, 1)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	defer cancel()
 	go func() { noticed <- r.notices(ctx, before) }() // from its beginning on: it may take long to make
 	end := f.do()
 	defer time.AfterFunc(noticing, cancel).Stop()
-	if ok := <-noticed; ok {
+	seen := <-noticed
+	made := end()
+	confirmed := r.confirmed.Load()
+	eventually(r.t, "a message is confirmed after: "+f.name, r.patient, func() bool { return r.confirmed.Load() > confirmed })
+	if !made {
+		return
+	}
+	r.made[f.name]++
+	if seen {
 		r.seen[f.name]++
 	}
-	end()
-	over, confirmed := time.Now(), r.confirmed.Load()
-	eventually(r.t, "a message is confirmed after: "+f.name, r.patient, func() bool { return r.confirmed.Load() > confirmed })
-	r.waited = append(r.waited, time.Since(over))
+	r.silent[f.name] = append(r.silent[f.name], r.gap())
+}
+
+// left takes what is in a queue that nobody consumes any more.
+func left(t *testing.T, ch *amqp.Channel, queue string) (ids []string) {
+	t.Helper()
+	for {
+		d, ok, err := ch.Get(queue, true)
+		if err != nil {
+			t.Errorf("get what is left in %s: %v", queue, err)
+		}
+		if err != nil || !ok {
+			return ids
+		}
+		ids = append(ids, d.MessageId)
+	}
 }
 
 // notices waits until the client has noticed something since troubles were before, by what

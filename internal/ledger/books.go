@@ -103,6 +103,10 @@ type Books struct {
 
 	// Left are the ids of the messages that are in queues when all is over.
 	Left []string
+
+	// Orderly are the consumer's sessions that were closed in good order: what was acked there
+	// the broker has.
+	Orderly []string
 }
 
 // Attempted writes an attempt down. It and Told are called in the order in which things

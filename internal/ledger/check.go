@@ -115,6 +115,12 @@ func (c *check) fates() {
 			c.finding(2, id, "it is in a queue, and was not published")
 		}
 	}
+	for id := range left {
+		// Of several sendings, or dead letters, there may be a copy.
+		if len(c.attempts[id]) == 1 && !c.b.DeadLetters && slices.ContainsFunc(c.receipts[id], c.isTaken) {
+			c.finding(4, id, "it was acked in a session that was closed in good order, and is in a queue")
+		}
+	}
 	balance, rule := map[string]int{}, map[string]bool{}
 	for _, e := range c.b.Events {
 		switch e.Kind {
@@ -158,6 +164,11 @@ func (c *check) fates() {
 			c.finding(2, id, "it is in a queue that never took it")
 		}
 	}
+}
+
+// isTaken reports whether the broker must have the ack of a delivery.
+func (c *check) isTaken(r Receipt) bool {
+	return slices.Contains(c.b.Orderly, r.Session) && c.settled[delivery{r.Session, r.Tag}].Done == "ack"
 }
 
 // done reports whether a consumer has finished with a message.

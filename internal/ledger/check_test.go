@@ -63,6 +63,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		settlements []ledger.Settlement
 		events      []ledger.Event
 		left        []string
+		orderly     []string
 		deadLetters bool
 		finished    time.Time // what was acked; zero: it was not
 	}
@@ -112,6 +113,14 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 		{"confirmed and never seen", blind(noReceipt), []int{1}},
 		{"confirmed, and nobody was done with it", blind(func(b *books) { b.settlements[0].Done = "stale" }), []int{1}},
 		{"acked, and still there", func(b *books) { b.left = []string{"a"} }, []int{1}},
+		{"acked in good order, and still there", blind(func(b *books) {
+			b.left, b.orderly = []string{"a"}, []string{"t"}
+		}), []int{4}},
+		{"acked in a session that was lost, and still there", blind(func(b *books) { b.left, b.orderly = []string{"a"}, []string{"u"} }), nil},
+		{"acked in good order, and a second copy is there", blind(func(b *books) { b.left, b.orderly = []string{"b"}, []string{"t"} }), nil},
+		{"acked in good order, and there as a dead letter", blind(func(b *books) {
+			b.left, b.orderly, b.deadLetters = []string{"a"}, []string{"t"}, true
+		}), nil},
 		{"not acked, and gone", without(ledger.Acked, 3), []int{1}},
 		{"seen and not published", func(b *books) { b.receipts = append(b.receipts, ledger.Receipt{ID: "x", Session: "t", Tag: 9}) }, []int{2}},
 		{"in a queue and not published", blind(func(b *books) { b.left = []string{"x"} }), []int{2}},
@@ -308,7 +317,7 @@ func TestEachPromiseThatIsBrokenIsFound(t *testing.T) {
 				b.events[i].At = began
 			}
 			x.change(&b)
-			all := &ledger.Books{Queue: "q", Events: b.events, Left: b.left, DeadLetters: b.deadLetters}
+			all := &ledger.Books{Queue: "q", Events: b.events, Left: b.left, Orderly: b.orderly, DeadLetters: b.deadLetters}
 			for _, a := range b.attempts {
 				all.Attempted(a)
 			}

@@ -17,7 +17,8 @@
 //     of that number; every message has exactly one, which is also what its caller got,
 //     and was never sent after it.
 //  4. An ack on the wire names a delivery whose handler had finished before, with an ack;
-//     what was rejected there, a handler had rejected.
+//     what was rejected there, a handler had rejected. What was acked in a session that was
+//     closed in good order is in no queue.
 //  5. Not sent was said only of what the broker never got; unknown only of what was
 //     handed to a connection.
 //  6. Every sighting of a message but the first has a cause. With the broker's book it
