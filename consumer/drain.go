@@ -87,6 +87,7 @@ func (s *session) linger(in <-chan amqp.Delivery) {
 	defer stop()
 	ended := s.endSubscription(ctx, in)
 	s.giveBack(ctx, r.cfg.DrainTimeout)
+	draining := r.ctx.Err() != nil
 	var err error
 	if ended {
 		err = s.prove(ctx, r.cfg.DrainTimeout)
@@ -94,6 +95,9 @@ func (s *session) linger(in <-chan amqp.Delivery) {
 	if s.ch.Err() == nil {
 		left := s.finishSettling()
 		err = errors.Join(err, s.close(ctx))
+		if !draining {
+			left = 0 // that they were given back has nothing to do with the end of Run
+		}
 		r.left(left, err)
 	}
 	if err != nil {

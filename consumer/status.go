@@ -157,8 +157,8 @@ func (r *run) failed(err error) time.Duration {
 func (r *run) left(n int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.ctx.Err() != nil { // else it has nothing to do with the end of Run
-		r.releasedAt += n
+	r.releasedAt += n
+	if r.ctx.Err() != nil {
 		r.lateErr = errors.Join(r.lateErr, err)
 	}
 }
