@@ -331,8 +331,8 @@ func TestASubscriptionThatCostsItsConnectionEachTimeEndsInTime(t *testing.T) {
 		says string
 	}{
 		{"never", 0, []string{"--connect-timeout", "1s", "--retry", "forever"}, 4, "mqsub: no subscription within 1s (--connect-timeout): "},
-		{"later", 1, []string{"--retry", "1s"}, 5, "mqsub: the subscription was lost for longer than 1s (--retry): "},
-		{"later, with a count", 1, []string{"--retry", "1s", "-n", "5"}, 5, "mqsub: the subscription was lost for longer than 1s (--retry): "},
+		{"later", 1, []string{"--retry", "3s"}, 5, "mqsub: the subscription was lost for longer than 3s (--retry): "},
+		{"later, with a count", 1, []string{"--retry", "3s", "-n", "5"}, 5, "mqsub: the subscription was lost for longer than 3s (--retry): "},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
