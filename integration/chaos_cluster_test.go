@@ -42,7 +42,7 @@ func TestClusterChaos(t *testing.T) {
 	all := &chaosCluster{t: t, cl: cl}
 	c.urls, c.broker = cl.URLs(), cl.Nodes()[0].URL
 	c.written = func() { settled(t, cl) }
-	c.patient = 3 * time.Minute
+	c.patient, c.overdue = 3*time.Minute, forgotten
 	next, first := c.r.IntN(1000), c.r.IntN(len(manners))
 	ofRound := clusterFaultsOfRound
 	if *chaosDuration == 0 {

@@ -45,6 +45,11 @@ const (
 	// is not confirmed there RabbitMQ sends again after three minutes.
 	deadLettering = 8 * time.Minute
 
+	// forgotten is the consumer timeout of a cluster's queues. When leaders change while what
+	// a lost consumer had is held for it, RabbitMQ 4.3.6 may forget that the consumer is lost,
+	// and give out again what it had only when it is overdue.
+	forgotten = 90 * time.Second
+
 	// stalled is how long nothing has to be confirmed for a fault to count as noticed.
 	stalled = time.Second
 )
@@ -61,6 +66,7 @@ type chaos struct {
 	broker  func() string              // a URL that leads there whatever is broken, once nothing is
 	written func()                     // has the broker write down which queues it has
 	patient time.Duration              // how long it may take until something is confirmed
+	overdue time.Duration              // the queues' consumer timeout; 0 is the node's
 	faults  func(r *round) []*mishap   // of one round, in their order
 	closed  func()                     // tests that nothing of a closed pool is left
 	made    map[string]int             // by fault
@@ -192,6 +198,9 @@ func (c *chaos) round(m manner) {
 	if m.deadLetters {
 		cfg.Topology.Queues[0].DeadLetterQueue = dead
 		cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: dead, DeliveryLimit: topology.Unlimited})
+	}
+	for i := range cfg.Topology.Queues {
+		cfg.Topology.Queues[i].ConsumerTimeout = c.overdue
 	}
 	r.pool, r.states = open(t, cfg)
 	c.written()
