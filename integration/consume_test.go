@@ -16,6 +16,7 @@ import (
 
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/integration/broker"
+	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
@@ -503,5 +504,50 @@ func TestServerNamedQueueIsTheSessionsOwn(t *testing.T) {
 	mustBe(t, p.Publish(ctx, producer.Text("2").To("amq.topic", "a.b")), producer.Confirmed)
 	if s := <-got; s != "2" {
 		t.Fatal(s)
+	}
+}
+
+// TestServerNamedQueueIsTakenUpWhileItsConnectionLives: a session that lost its channel finds
+// what was published meanwhile.
+func TestServerNamedQueueIsTakenUpWhileItsConnectionLives(t *testing.T) {
+	t.Parallel()
+	node := sharedNode(t)
+	proxy := mqtest.NewProxy(t, node.URL())
+	pool, states := open(t, reconnect.Config{URLs: []string{proxy.URL()}})
+	p := newProducer(t, pool, producer.Config{})
+	key := uniqueName(t)
+	begun, got := make(chan struct{}, 1), make(chan string, 10)
+	c := consume(t, pool, consumer.Config{
+		Declare:  &topology.Queue{Exclusive: true},
+		Bindings: []topology.Binding{{Exchange: "amq.topic", RoutingKey: key}},
+	}, func(ctx context.Context, d *consumer.Delivery) error {
+		if !d.Redelivered && string(d.Body) == "1" {
+			begun <- struct{}{}
+			<-ctx.Done() // its channel is lost
+			return ctx.Err()
+		}
+		got <- string(d.Body)
+		return nil
+	})
+	c.awaitSubscribed(t)
+	first := c.Status().Queue
+	for _, body := range []string{"1", "2"} {
+		mustBe(t, p.Publish(t.Context(), producer.Text(body).To("amq.topic", key)), producer.Confirmed)
+	}
+	<-begun
+	if proxy.CloseChannels(406) == 0 {
+		t.Fatal("no channel was closed")
+	}
+	eventually(t, "the consumer has a second session", patience, func() bool { s := c.Status(); return s.Subscribed && s.Sessions == 2 })
+	if now := c.Status().Queue; now != first {
+		t.Errorf("queue %q after %q", now, first)
+	}
+	for _, want := range []string{"1", "2"} {
+		if s := <-got; s != want {
+			t.Errorf("%q came, want %q", s, want)
+		}
+	}
+	if n := states.count(reconnect.Consuming, reconnect.Waiting); n != 0 {
+		t.Errorf("the connection was lost %d times", n)
 	}
 }

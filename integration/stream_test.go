@@ -94,6 +94,37 @@ func TestAStreamIsConsumedFromEachKindOfOffset(t *testing.T) {
 	}
 }
 
+// TestAStreamGoesOnWithWhatCameDuringAnOutage, although it was asked for what is next, and
+// nothing had come before.
+func TestAStreamGoesOnWithWhatCameDuringAnOutage(t *testing.T) {
+	t.Parallel()
+	const n = 100
+	url, queue, p := aStream(t, n)
+	proxy := mqtest.NewProxy(t, url)
+	pool, states := open(t, reconnect.Config{
+		URLs: []string{proxy.URL()}, First: reconnect.Consuming,
+		Topology: topology.Topology{Queues: []topology.Queue{{Name: queue, Type: topology.Stream}}},
+	})
+	pause(t.Context(), 2*time.Second) // AMQP's times are in seconds
+	var got offsets
+	c := consume(t, pool, consumer.Config{Queue: queue, Offset: consumer.OffsetNext}, got.handle)
+	c.awaitSubscribed(t)
+	pause(t.Context(), 2*time.Second)
+	proxy.RefuseConnections()
+	if proxy.DropConnections() == 0 {
+		t.Fatal("nothing was cut")
+	}
+	states.await(t, reconnect.Consuming, reconnect.Waiting, 1)
+	for i := range 3 {
+		mustBe(t, p.Publish(t.Context(), producer.Text(fmt.Sprint(n+i)).ToQueue(queue)), producer.Confirmed)
+	}
+	must(t, proxy.AcceptConnections())
+	eventually(t, "what came during the outage is consumed", patience, func() bool { return len(got.seen()) >= 3 })
+	if s := got.seen(); s[0] != n || s[len(s)-1] != n+2 {
+		t.Errorf("it went on with %v", s)
+	}
+}
+
 // TestAStreamGoesOnAfterACut: nothing is left out, and what comes twice was not acked.
 func TestAStreamGoesOnAfterACut(t *testing.T) {
 	t.Parallel()
