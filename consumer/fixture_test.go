@@ -39,6 +39,7 @@ type fixture struct {
 	broker *mqtest.Broker
 	queue  *mqtest.Queue // "q", a quorum queue unless the topology says otherwise
 	pool   *reconnect.Pool
+	memory bool // in a bubble
 	log    *logs
 
 	received events // what the broker was sent, before it knew of it
@@ -93,7 +94,7 @@ func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handle
 		First:   reconnect.Consuming,
 		Backoff: func() backoff.BackOff { return backoff.NewConstantBackOff(time.Millisecond) },
 	}
-	f := &fixture{t: t, log: &logs{}}
+	f := &fixture{t: t, memory: memory, log: &logs{}}
 	if memory {
 		pool.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			return f.broker.DialContext(ctx, network, address)
@@ -250,13 +251,16 @@ func (f *fixture) waiting(n int) {
 	f.until(fmt.Sprintf("%d deliveries wait", n), func() bool { return f.Status().Waiting == n })
 }
 
-// until waits for what no event tells of.
+// until waits for what no event tells of. In a bubble it also waits for all that follows at once.
 func (f *fixture) until(what string, is func() bool) {
 	f.t.Helper()
 	for deadline := time.Now().Add(patience); !is(); <-time.After(time.Millisecond) {
 		if time.Now().After(deadline) {
 			f.t.Fatalf("it is not so that %s: %+v", what, f.Status())
 		}
+	}
+	if f.memory {
+		synctest.Wait()
 	}
 }
 
