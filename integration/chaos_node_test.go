@@ -31,9 +31,6 @@ func TestChaos(t *testing.T) {
 	c := newChaos(t, *chaosFaults)
 	c.urls, c.broker = []string{one.proxy.URL()}, node.URL
 	c.written = func() { settled(t, node) }
-	c.closed = func() {
-		eventually(t, "the broker has no connection of a closed pool", patience, func() bool { return len(one.proxy.Connections()) == 0 })
-	}
 	c.faults = func(r *round) (list []*mishap) {
 		for range c.left(faultsOfRound) {
 			list = append(list, one.fault(r))

@@ -68,7 +68,6 @@ type chaos struct {
 	patient time.Duration              // how long it may take until something is confirmed
 	overdue time.Duration              // the queues' consumer timeout; 0 is the node's
 	faults  func(r *round) []*mishap   // of one round, in their order
-	closed  func()                     // tests that nothing of a closed pool is left
 	made    map[string]int             // by fault
 	seen    map[string]int             // of those, noticed by the client
 	silent  map[string][]time.Duration // the longest time without a confirm from a fault's beginning to the first confirm after its end
@@ -112,7 +111,7 @@ func newChaos(t *testing.T, faults int) *chaos {
 		seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("-seed %d", seed)
-	return &chaos{t: t, began: time.Now(), most: faults, r: rand.New(rand.NewPCG(seed, 1)), patient: patience, closed: func() {}, made: map[string]int{}, seen: map[string]int{}, silent: map[string][]time.Duration{}}
+	return &chaos{t: t, began: time.Now(), most: faults, r: rand.New(rand.NewPCG(seed, 1)), patient: patience, made: map[string]int{}, seen: map[string]int{}, silent: map[string][]time.Duration{}}
 }
 
 // left is how many faults are still to be made, n at most.
@@ -276,7 +275,6 @@ func (c *chaos) round(m manner) {
 	if err := r.pool.Close(end); err != nil {
 		t.Errorf("close the pool: %v", err)
 	}
-	c.closed()
 	for _, name := range []string{queue, dead} {
 		if orderly && r.last[name] != "" {
 			r.books.Orderly = append(r.books.Orderly, r.last[name])
