@@ -184,7 +184,7 @@ func (c *Channel) call(ctx context.Context, limit time.Duration, what string, f 
 	defer stop()
 	err := c.life.callWithin(ctx, limit, what, func() error { return f(c.raw) }, func(abandoned bool) {
 		if abandoned {
-			_ = c.close(ctx) // noted now, and done when the turn is given back; ctx has ended
+			c.closing() // noted now, and done when the turn is given back
 		}
 		<-c.turn
 	})
@@ -288,6 +288,33 @@ func (lf *life) explain(err error) error {
 // close ends the channel in its turn and waits for the broker's word that it
 // has. While the connection is blocked no answer can come, so nobody waits.
 func (c *Channel) close(ctx context.Context) error {
+	closed := c.closing()
+	if closed == nil {
+		return nil
+	}
+	if blocked, _ := c.Blocked(); blocked {
+		return nil
+	}
+	ctx, stop := c.unlessOver(ctx)
+	defer stop()
+	select {
+	case err := <-closed:
+		switch {
+		case err == nil:
+			<-c.done // in a moment: its number is free then
+		case errors.Is(err, amqp.ErrClosed) || c.life.isGuess(err):
+			<-c.done // it was lost, and we know why
+			return fmt.Errorf("close channel: %w", c.Err())
+		}
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("close channel: %w", context.Cause(ctx))
+	}
+}
+
+// closing has the channel closed when it is its turn, and returns where the answer
+// comes; nil if nobody is to wait for one.
+func (c *Channel) closing() <-chan error {
 	c.mu.Lock()
 	again, abandoned := c.closed, c.abandoned
 	c.closed = true
@@ -310,22 +337,7 @@ func (c *Channel) close(ctx context.Context) error {
 	}) {
 		return nil
 	}
-	if blocked, _ := c.Blocked(); blocked {
-		return nil
-	}
-	select {
-	case err := <-closed:
-		switch {
-		case err == nil:
-			<-c.done // in a moment: its number is free then
-		case errors.Is(err, amqp.ErrClosed) || c.life.isGuess(err):
-			<-c.done // it was lost, and we know why
-			return fmt.Errorf("close channel: %w", c.Err())
-		}
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("close channel: %w", context.Cause(ctx))
-	}
+	return closed
 }
 
 // Abandon has the channel closed without anybody waiting for the answer, which may
