@@ -46,6 +46,25 @@ func (r *round) missing() (n int) {
 	return n
 }
 
+// tellMissing names some of what is missing, if the test has failed.
+func (r *round) tellMissing() {
+	if !r.t.Failed() {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for id, state := range r.open {
+		if state != 1 {
+			continue
+		}
+		if n++; n <= 10 {
+			r.t.Logf("%s was confirmed and is not handled", id)
+		}
+	}
+	r.t.Logf("%d messages were confirmed and are not handled", n)
+}
+
 func (r *round) attempted(a producer.Attempt) {
 	r.sessions.Store(a.Session)
 	r.books.Attempted(ledger.Attempt{ID: a.MessageID, Attempt: a.Number, Session: a.Session, Number: a.Tag})

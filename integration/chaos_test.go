@@ -195,7 +195,9 @@ func (c *chaos) round(m manner) {
 	cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: r.side})
 	dead := queue + ".dead"
 	if m.deadLetters {
-		cfg.Topology.Queues[0].DeadLetterQueue = dead
+		// At most once, as is the default, nodes that are killed lose some.
+		q := &cfg.Topology.Queues[0]
+		q.DeadLetterQueue, q.DeadLetterStrategy, q.Overflow = dead, topology.AtLeastOnce, topology.RejectPublish
 		cfg.Topology.Queues = append(cfg.Topology.Queues, topology.Queue{Name: dead, DeliveryLimit: topology.Unlimited})
 	}
 	for i := range cfg.Topology.Queues {
@@ -205,6 +207,7 @@ func (c *chaos) round(m manner) {
 	c.written()
 	r.producer = newProducer(t, r.pool, producer.Config{OnAttempt: r.attempted, OnVerdict: r.told})
 
+	defer r.tellMissing()
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var load, getting sync.WaitGroup
