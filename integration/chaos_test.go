@@ -45,9 +45,8 @@ const (
 	// is not confirmed there RabbitMQ sends again after three minutes.
 	deadLettering = 8 * time.Minute
 
-	// forgotten is the consumer timeout of a cluster's queues. When leaders change while what
-	// a lost consumer had is held for it, RabbitMQ 4.3.6 may forget that the consumer is lost,
-	// and give out again what it had only when it is overdue.
+	// forgotten is the consumer timeout of a cluster's queues. RabbitMQ 4.3.6 once held what a
+	// lost consumer had for more than the minute that it should, see docs/guarantees.md.
 	forgotten = 90 * time.Second
 
 	// stalled is how long nothing has to be confirmed for a fault to count as noticed.
