@@ -290,6 +290,28 @@ func TestADrainEndsAStreamThatWaitsToTryAgain(t *testing.T) {
 	f.unsettled(0)
 }
 
+// loseStream has the broker cancel the subscription, and say to the next one that there is
+// no stream.
+func (f *fixture) loseStream() {
+	f.t.Helper()
+	missing := f.broker.Inject(mqtest.Fault{
+		Point: mqtest.Received, Method: "basic.consume", Count: 1,
+		Do: mqtest.CloseChannel(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
+	})
+	f.cancel()
+	f.struck(missing)
+}
+
+// beginsAnew tests where the subscription after loseStream begins.
+func (f *fixture) beginsAnew() {
+	f.t.Helper()
+	_, e := f.received.await(f.t, 0, 3, "basic.consume")
+	args, _ := e.Field("arguments").(map[string]any)
+	if args["x-stream-offset"] != "first" {
+		f.t.Errorf("it begins at %v", args["x-stream-offset"])
+	}
+}
+
 // TestAStreamThatIsGoneBeginsAnew: what comes back under its name is another one.
 func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
 	t.Parallel()
@@ -299,19 +321,8 @@ func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
 	f.enqueue("late")
 	g.next(t).end <- nil
 	f.until("it is acked", func() bool { return f.Status().Acked == 1 })
-	missing := f.broker.Inject(mqtest.Fault{
-		Point: mqtest.Received, Method: "basic.consume", Count: 1,
-		Do: mqtest.CloseChannel(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
-	})
-	f.cancel()
-	if err := missing.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	_, e := f.received.await(t, 0, 3, "basic.consume")
-	args, _ := e.Field("arguments").(map[string]any)
-	if args["x-stream-offset"] != "first" {
-		t.Errorf("it begins at %v", args["x-stream-offset"])
-	}
+	f.loseStream()
+	f.beginsAnew()
 }
 
 // TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins: it may end long after.
@@ -323,21 +334,10 @@ func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
 		g.next(t).end <- nil
 	}
 	late := g.next(t)
-	missing := f.broker.Inject(mqtest.Fault{
-		Point: mqtest.Received, Method: "basic.consume", Count: 1,
-		Do: mqtest.CloseChannel(404, "NOT_FOUND - no queue 'q' in vhost '/'"),
-	})
-	f.cancel()
-	if err := missing.Wait(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	f.loseStream()
 	late.end <- nil
 	f.nextOn(f.subscription, "channel.close") // that of the cancelled subscription
-	_, e := f.received.await(t, 0, 3, "basic.consume")
-	args, _ := e.Field("arguments").(map[string]any)
-	if args["x-stream-offset"] != "first" {
-		t.Errorf("it begins at %v", args["x-stream-offset"])
-	}
+	f.beginsAnew()
 }
 
 func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {

@@ -17,10 +17,12 @@ import (
 
 // What a round publishes and consumes, and the books of it.
 
+// What is known of a message in round.open.
+const wasConfirmed, wasHandled = 1, 2
+
 // meets notes that a message was confirmed, or that a handler is done with it. It is done
 // when both are.
 func (r *round) meets(id string, confirmed bool) {
-	const wasConfirmed, wasHandled = 1, 2
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	before, now := r.open[id], wasHandled
@@ -34,35 +36,23 @@ func (r *round) meets(id string, confirmed bool) {
 	}
 }
 
-// missing counts what was confirmed and not handled yet.
-func (r *round) missing() (n int) {
+// missing are those that were confirmed and are not handled yet.
+func (r *round) missing() (ids []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, state := range r.open {
-		if state == 1 {
-			n++
+	for id, state := range r.open {
+		if state == wasConfirmed {
+			ids = append(ids, id)
 		}
 	}
-	return n
+	return ids
 }
 
 // tellMissing names some of what is missing, if the test has failed.
 func (r *round) tellMissing() {
-	if !r.t.Failed() {
-		return
+	if ids := r.missing(); r.t.Failed() {
+		r.t.Logf("%d messages were confirmed and are not handled, such as %v", len(ids), ids[:min(10, len(ids))])
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	n := 0
-	for id, state := range r.open {
-		if state != 1 {
-			continue
-		}
-		if n++; n <= 10 {
-			r.t.Logf("%s was confirmed and is not handled", id)
-		}
-	}
-	r.t.Logf("%d messages were confirmed and are not handled", n)
 }
 
 func (r *round) attempted(a producer.Attempt) {

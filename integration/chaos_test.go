@@ -255,8 +255,8 @@ func (c *chaos) round(m manner) {
 	_, ch := dial(t, c.broker())
 	// That nothing is ready is not enough: what a lost consumer held a 4.3 quorum queue gives
 	// out again after a minute.
-	t.Logf("%d messages are confirmed and not handled when the last fault is over", r.missing())
-	eventually(t, "all that was confirmed is handled", patient, func() bool { return r.missing() == 0 })
+	t.Logf("%d messages are confirmed and not handled when the last fault is over", len(r.missing()))
+	eventually(t, "all that was confirmed is handled", patient, func() bool { return len(r.missing()) == 0 })
 	eventually(t, "the queues are empty", patient, func() bool {
 		busy := 0
 		for _, con := range r.watched {
