@@ -60,18 +60,31 @@ func (n *Node) CloseConnections(ctx context.Context, reason string) error {
 	return nil
 }
 
-// Block raises the alarm that blocks publishers, for want of memory.
-func (n *Node) Block(ctx context.Context) error { return n.memory(ctx, "0.00000001") }
+// Block raises the alarm that blocks publishers, for want of memory. When it returns, every
+// connection of the node has been told: one that publishes then is blocked.
+func (n *Node) Block(ctx context.Context) error { return n.memory(ctx, "0.00000001", true) }
 
 // Unblock ends it.
-func (n *Node) Unblock(ctx context.Context) error { return n.memory(ctx, "0.6") }
+func (n *Node) Unblock(ctx context.Context) error { return n.memory(ctx, "0.6", false) }
 
-func (n *Node) memory(ctx context.Context, mark string) error {
-	if _, err := n.Eval(ctx, "vm_memory_monitor:set_vm_memory_high_watermark("+mark+")."); err != nil {
+func (n *Node) memory(ctx context.Context, mark string, alarm bool) error {
+	if out, err := n.Eval(ctx, fmt.Sprintf(alarmQuery, mark, alarm)); err != nil {
 		return fmt.Errorf("memory alarm: %w", err)
+	} else if out != "ok" {
+		return fmt.Errorf("memory alarm: it should be %v within ten seconds, the broker said %s", alarm, out)
 	}
 	return nil
 }
+
+// alarmQuery sets the mark and waits for what follows: an alarm is raised by a process of
+// its own, and what is published before it has told the connections blocks none of them.
+const alarmQuery = `vm_memory_monitor:set_vm_memory_high_watermark(%s),
+(fun Wait(0) -> late;
+     Wait(N) -> case lists:any(fun({{resource_limit, memory, At}, _}) -> At =:= node(); (_) -> false end, rabbit_alarm:get_alarms()) of
+         %v -> ok;
+         _ -> timer:sleep(10), Wait(N - 1)
+     end
+end)(1000).`
 
 // operator is who did it, in the broker's log.
 const operator = "mqkit"
