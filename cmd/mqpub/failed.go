@@ -17,8 +17,8 @@ import (
 type failedFile struct {
 	path    string
 	file    *os.File // nil without --failed
-	regular bool     // it is on a disk, not a pipe or a device
-	torn    bool     // its last line has no line break
+	lines   *cli.LineWriter
+	regular bool // it is on a disk, not a pipe or a device
 	buf     []byte
 	kept    int
 	err     error // of the first write that failed
@@ -36,24 +36,8 @@ func openFailedFile(path string, stdin io.Reader) (*failedFile, error) {
 		_ = f.Close()
 		return nil, cli.Usagef("--failed: %s is also stdin, which would then never end", path)
 	}
-	kept := &failedFile{path: path, file: f}
-	if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-		kept.regular, kept.torn = true, isTorn(path, info.Size())
-	}
-	return kept, nil
-}
-
-// isTorn reports whether a file of that size ends within a line, as when the disk
-// was full or the machine went down. One that cannot be read counts as whole.
-func isTorn(path string, size int64) bool {
-	f, err := os.Open(path)
-	if err != nil || size == 0 {
-		return false
-	}
-	defer f.Close()
-	var last [1]byte
-	_, err = f.ReadAt(last[:], size-1)
-	return err == nil && last[0] != '\n'
+	info, err := f.Stat()
+	return &failedFile{path: path, file: f, lines: cli.NewLineWriter(f), regular: err == nil && info.Mode().IsRegular()}, nil
 }
 
 func sameFile(a, b *os.File) bool {
@@ -70,18 +54,11 @@ func (f *failedFile) keep(m *producer.Message) error {
 	if f.file == nil {
 		return nil
 	}
-	b := f.buf[:0]
-	if f.torn { // a record behind half a one would be lost with it
-		b = append(b, '\n')
-	}
 	r := record.FromMessage(m)
-	b, err := r.Append(b)
+	b, err := r.Append(f.buf[:0])
 	if err == nil {
 		f.buf = b
-		var n int
-		if n, err = f.file.Write(b); n > 0 {
-			f.torn = b[n-1] != '\n'
-		}
+		_, err = f.lines.Write(b)
 	}
 	if err != nil {
 		f.err = cmp.Or(f.err, err)

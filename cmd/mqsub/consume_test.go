@@ -105,7 +105,7 @@ func TestThePrefetchIsNeverMoreThanTheCount(t *testing.T) {
 	t.Parallel()
 	for count, want := range map[uint64]int{0: filePrefetch, 1: 1, filePrefetch - 1: filePrefetch - 1, filePrefetch: filePrefetch, 1 << 62: filePrefetch} {
 		o := &options{count: count, queue: "q"}
-		cfg := o.consumerConfig(cli.NewTalk(io.Discard, "mqsub", false, false), &file{io.Discard})
+		cfg := o.consumerConfig(cli.NewTalk(io.Discard, "mqsub", false, false), newFile(io.Discard))
 		if cfg.Prefetch != want || cfg.Workers != 1 {
 			t.Errorf("-n %d: prefetch %d, want %d; %d workers", count, cfg.Prefetch, want, cfg.Workers)
 		}

@@ -122,7 +122,7 @@ func (r *running) job(ctx context.Context, work *ordered, o *options) *job {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	s := &file{io.Discard}
+	s := newFile(io.Discard)
 	cfg := o.consumerConfig(talk, s)
 	c, err := consumer.New(pool, cfg)
 	if err != nil {

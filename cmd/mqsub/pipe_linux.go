@@ -13,7 +13,8 @@ import (
 
 const (
 	pipeUsage = `Into a pipe mqsub writes one message at a time and acks it when the reader has
-taken it, so that "mqsub -q orders | head -3" takes exactly three messages.`
+taken it, so that "mqsub -q orders | head -3" takes exactly three messages. In a
+file that ends within a line, as a full disk leaves it, it begins a new one.`
 
 	pipeBufferedUsage = "into a pipe: ack what is written, although its reader may stop before it reads that; faster"
 )
@@ -48,22 +49,22 @@ type pipe struct {
 func newSink(stdout io.Writer, buffered bool) sink {
 	f, ok := stdout.(*os.File)
 	if !ok {
-		return &file{w: stdout}
+		return newFile(stdout)
 	}
 	info, err := f.Stat()
 	if err != nil || info.Mode()&(os.ModeNamedPipe|os.ModeSocket) == 0 {
-		return &file{w: stdout}
+		return newFile(stdout)
 	}
 	p := &pipe{f: f, fd: int(f.Fd()), socket: info.Mode()&os.ModeSocket != 0}
 	if _, err := p.unread(); err != nil || buffered {
-		return &bufferedPipe{file: file{w: stdout}, pipe: p}
+		return &bufferedPipe{file: newFile(stdout), pipe: p}
 	}
 	return p
 }
 
 // bufferedPipe is written to like a file; a reader that has gone is noticed.
 type bufferedPipe struct {
-	file
+	*file
 	pipe *pipe
 }
 

@@ -37,14 +37,17 @@ var (
 // file is a file, a terminal, or a pipe with --pipe-buffered: what is written
 // there counts as done.
 type file struct {
-	w io.Writer
+	w     io.Writer
+	lines *cli.LineWriter // to w
 }
+
+func newFile(w io.Writer) *file { return &file{w: w, lines: cli.NewLineWriter(w)} }
 
 // filePrefetch keeps a file busy; there is no reader who would have to share.
 const filePrefetch = 500
 
 func (f *file) put(_, _ context.Context, record []byte) error {
-	_, err := f.w.Write(record)
+	_, err := f.lines.Write(record)
 	return writeError(err)
 }
 
