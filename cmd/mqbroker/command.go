@@ -27,14 +27,14 @@ steps and tests where there is no RabbitMQ. Everything is in memory and gone whe
 it ends: it is not for production.
 
 It prints its URL on stdout, one line, once it accepts connections, and serves
-until SIGINT or SIGTERM, which is how it is meant to end: exit code 0.
+until SIGINT, SIGTERM or SIGHUP, which is how it is meant to end: exit code 0.
 
 It listens on the loopback interface, where only programs on this machine reach
 it. It has no TLS and no permissions: who knows the password may do everything.`
 
 const exitCodes = `
 Exit codes:
-  0    ended by SIGINT or SIGTERM
+  0    ended by SIGINT, SIGTERM or SIGHUP
   1    it cannot listen, for example because the port is in use; or another
        failure
   2    wrong flags, a bad address or user, an unreadable or faulty file

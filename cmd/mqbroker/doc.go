@@ -5,8 +5,8 @@
 //	mqbroker --listen 127.0.0.1:0            on a free port
 //	mqbroker --topology topology.yaml        with queues from the start
 //
-// It prints its URL on stdout once it accepts connections, and serves until SIGINT
-// or SIGTERM. Everything is in memory and gone then: it is not for production, and
-// listens on the loopback interface unless it is told twice. mqbroker --help lists
+// It prints its URL on stdout once it accepts connections, and serves until SIGINT,
+// SIGTERM or SIGHUP. Everything is in memory and gone then: it is not for production,
+// and listens on the loopback interface unless it is told twice. mqbroker --help lists
 // the flags and the exit codes.
 package main

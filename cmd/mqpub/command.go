@@ -45,9 +45,9 @@ While the connection is lost mqpub waits for up to --retry; if it is lost again
 before any message had its answer, that is the same outage. While it is up, the
 oldest message without an answer may wait for --confirm-timeout, counted from
 when all before it had theirs: slow progress is no failure, and neither are
-restarts. When either has passed, mqpub stops. So it does on SIGINT and SIGTERM:
-it reads no further, waits for what is in flight up to --shutdown-timeout, and
-says how far it came; a second signal ends it at once.`
+restarts. When either has passed, mqpub stops. So it does on SIGINT, SIGTERM and
+(but under nohup) SIGHUP: it reads no further, waits for what is in flight up to
+--shutdown-timeout, and says how far it came; a second signal ends it at once.`
 
 const exitCodes = `
 Exit codes:
@@ -60,7 +60,8 @@ Exit codes:
   5    the connection was lost for longer than --retry, or --confirm-timeout
        passed: the outcome of some messages is unknown
   7    --declare: the queue differs from an existing one, or no permission
-  130  interrupted by SIGINT before the end of the input; 143 by SIGTERM
+  130  interrupted by SIGINT before the end of the input; 143 by SIGTERM, 129 by
+       SIGHUP
 `
 
 const examples = `  mqpub -q orders --declare hello

@@ -33,8 +33,9 @@ a queue of its own, which goes when mqsub does, to the exchange, and disturbs
 nobody; what is published while the connection is lost passes it by.
 
 It ends with -n messages, after --idle-timeout without one, when the reader of
-its output has gone, or on SIGINT or SIGTERM; else never. It survives restarts
-of the broker: a message whose ack was lost comes again, marked as redelivered.
+its output has gone, or on SIGINT, SIGTERM or (but under nohup) SIGHUP; else
+never. It survives restarts of the broker: a message whose ack was lost comes
+again, marked as redelivered.
 
 Output:
   text  the body on one line, for reading: line breaks and control characters in
@@ -65,7 +66,8 @@ Exit codes:
        also a queue that was deleted and not back within --retry
   8    with -n: idle for --idle-timeout, or the queue was deleted and not back
        within --retry, before all had come
-  130  interrupted by SIGINT with -n, twice, or while connecting; 143 by SIGTERM
+  130  interrupted by SIGINT with -n, twice, or while connecting; 143 by
+       SIGTERM, 129 by SIGHUP
 `
 
 func (o *options) command(do func() error) *cobra.Command {

@@ -17,7 +17,7 @@ type Interrupted struct {
 }
 
 func (e *Interrupted) Error() string {
-	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM"}[e.Signal]
+	name := map[syscall.Signal]string{syscall.SIGINT: "SIGINT", syscall.SIGTERM: "SIGTERM", syscall.SIGHUP: "SIGHUP"}[e.Signal]
 	if e.Twice {
 		return fmt.Sprintf("interrupted twice (%s)", name)
 	}
@@ -27,8 +27,9 @@ func (e *Interrupted) Error() string {
 // ExitCode is what a shell shows for a process that the signal ended.
 func (e *Interrupted) ExitCode() int { return ExitInterrupted + int(e.Signal) }
 
-// Interrupts are SIGINT and SIGTERM: the first asks to stop in order, the second
-// to stop now, and a third is the system's business again.
+// Interrupts are SIGINT, SIGTERM and, unless the program was begun to ignore it, as by
+// nohup, SIGHUP: the first asks to stop in order, the second to stop now, and a third
+// is the system's business again.
 type Interrupts struct {
 	// Soft ends with the first signal, or with the parent context.
 	Soft context.Context
@@ -46,6 +47,9 @@ func CatchInterrupts(parent context.Context) *Interrupts {
 	hard, stopHard := context.WithCancelCause(context.WithoutCancel(parent))
 	i := &Interrupts{Soft: soft, Hard: hard, signals: make(chan os.Signal, 2), done: make(chan struct{})}
 	signal.Notify(i.signals, syscall.SIGINT, syscall.SIGTERM)
+	if !signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(i.signals, syscall.SIGHUP)
+	}
 	i.stopped.Go(func() {
 		defer signal.Stop(i.signals)
 		var first time.Time
