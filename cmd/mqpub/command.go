@@ -23,15 +23,18 @@ type options struct {
 	failed          string
 	quiet           bool
 	verbose         bool
+
+	longestLine int // no flag: tests take a short one
 }
 
 const usage = `mqpub publishes messages to RabbitMQ and waits until the broker has confirmed
 each and a queue has it.
 
 Each BODY is a message. Without BODY each line of stdin is one, without its line
-break and otherwise as it is: any bytes, any length; the last line needs no line
-break. mqpub survives restarts of the broker: a message whose confirmation was
-lost is sent again, so a queue may get it twice, never not at all.
+break and otherwise as it is: any bytes, up to 512 MiB, which is the most that
+RabbitMQ takes; the last line needs no line break. mqpub survives restarts of
+the broker: a message whose confirmation was lost is sent again, so a queue may
+get it twice, never not at all.
 
 A message that is not confirmed is named on stderr with its line and one of:
   returned   no queue took it
@@ -85,6 +88,7 @@ func (o *options) command(do func(bodies []string) error) *cobra.Command {
 		DisableFlagsInUseLine: true,
 	}
 	cli.SetHelp(cmd, exitCodes)
+	o.longestLine = longestLine
 	fs := cmd.Flags()
 	fs.SortFlags = false
 	fs.StringVarP(&o.queue, "queue", "q", "", "publish to `QUEUE`")

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"github.com/mqkit/mqkit/producer"
 )
 
 // item is one message's body and where it came from.
 type item struct {
 	body []byte
-	line int // of stdin, or the number of the argument, from 1
+	line int   // of stdin, or the number of the argument, from 1
+	err  error // why there is no body: its verdict
 }
 
 // input is where the bodies come from.
@@ -34,28 +37,34 @@ func arguments(bodies []string) *input {
 	return &input{what: "message", items: items, complete: true}
 }
 
-// lineBuffer is how much is read from stdin at a time.
-const lineBuffer = 64 << 10
+const (
+	// lineBuffer is how much is read from stdin at a time.
+	lineBuffer = 64 << 10
+
+	// longestLine is what RabbitMQ can be configured to take at most.
+	longestLine = 512 << 20
+)
 
 // lines are the lines of r. A goroutine reads them, one ahead of the one that is
 // wanted, until r or stop ends. A Read that does not return holds it for ever:
-// nothing can interrupt that, and the process does not wait for it.
-func lines(r io.Reader, stop <-chan struct{}) *input {
+// nothing can interrupt that, and the process does not wait for it. One longer than
+// limit is refused, and not kept in memory.
+func lines(r io.Reader, limit int, stop <-chan struct{}) *input {
 	items := make(chan item)
 	in := &input{what: "line", items: items}
 	go func() {
 		defer close(items)
 		buffered := bufio.NewReaderSize(r, lineBuffer)
 		for n := 1; ; n++ {
-			body, err := nextLine(buffered)
-			if err != nil {
+			body, err := nextLine(buffered, limit)
+			if err != nil && !errors.As(err, new(*producer.PublishError)) {
 				if in.complete = errors.Is(err, io.EOF); !in.complete {
 					in.err = fmt.Errorf("cannot read line %d of stdin: %w", n, err)
 				}
 				return
 			}
 			select {
-			case items <- item{body: body, line: n}:
+			case items <- item{body: body, line: n, err: err}:
 			case <-stop:
 				return
 			}
@@ -66,15 +75,31 @@ func lines(r io.Reader, stop <-chan struct{}) *input {
 
 // nextLine returns the next line without its line break: one '\n' is taken off
 // and nothing else. The last line needs none. What was read of a line when
-// reading failed is no line.
-func nextLine(r *bufio.Reader) ([]byte, error) {
-	b, err := r.ReadBytes('\n')
-	switch {
-	case err == nil:
-		return b[:len(b)-1], nil
-	case errors.Is(err, io.EOF) && len(b) > 0:
-		return b, nil
-	default:
-		return nil, err
+// reading failed is no line. A line longer than limit is read to its end, and is a
+// *producer.PublishError.
+func nextLine(r *bufio.Reader, limit int) ([]byte, error) {
+	var line []byte
+	var length int64
+	for {
+		part, err := r.ReadSlice('\n')
+		if err == nil {
+			part = part[:len(part)-1]
+		}
+		if length += int64(len(part)); length <= int64(limit) {
+			line = append(line, part...)
+		} else {
+			line = nil
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case err != nil && (!errors.Is(err, io.EOF) || length == 0):
+			return nil, err
+		case length > int64(limit):
+			return nil, &producer.PublishError{Verdict: producer.Refused, Err: &producer.RefusedError{
+				Reason: fmt.Sprintf("the line has %d bytes, RabbitMQ takes %d at most: it is not kept", length, limit),
+			}}
+		default:
+			return line, nil
+		}
 	}
 }

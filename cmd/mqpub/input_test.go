@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/mqkit/mqkit/producer"
 )
 
 func read(in *input) []item {
@@ -35,7 +37,7 @@ func TestEachLineIsAMessageWithOneLineBreakTakenOff(t *testing.T) {
 		{"binary", binary + "\n" + binary, []string{binary, binary}},
 		{"longer than any buffer", huge + "\n" + edge + "\n" + edge[1:] + "\nz", []string{huge, edge, edge[1:], "z"}},
 	} {
-		in := lines(iotest.HalfReader(strings.NewReader(c.in)), nil)
+		in := lines(iotest.HalfReader(strings.NewReader(c.in)), longestLine, nil)
 		got := read(in)
 		if in.err != nil || !in.complete {
 			t.Errorf("%s: complete %v, %v", c.name, in.complete, in.err)
@@ -57,7 +59,7 @@ func FuzzLines(f *testing.F) {
 	f.Add([]byte("a\nb\r\n\n\x00"))
 	f.Add([]byte("\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		in := lines(bytes.NewReader(data), nil)
+		in := lines(bytes.NewReader(data), longestLine, nil)
 		var bodies [][]byte
 		for it := range in.items {
 			bodies = append(bodies, it.body)
@@ -75,7 +77,7 @@ func FuzzLines(f *testing.F) {
 func TestALineThatBreaksOffIsNoMessage(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
-	in := lines(io.MultiReader(strings.NewReader("a\nb"), iotest.ErrReader(boom)), nil)
+	in := lines(io.MultiReader(strings.NewReader("a\nb"), iotest.ErrReader(boom)), longestLine, nil)
 	got := read(in)
 	if len(got) != 1 || string(got[0].body) != "a" {
 		t.Errorf("got %v, want the first line only", got)
@@ -85,10 +87,37 @@ func TestALineThatBreaksOffIsNoMessage(t *testing.T) {
 	}
 }
 
+// What it costs is bounded, however long a line is, and so is what it takes with it:
+// the lines around it are messages.
+func TestALineThatIsTooLongIsRefusedAlone(t *testing.T) {
+	t.Parallel()
+	const limit = lineBuffer + 10
+	fits, long := strings.Repeat("x", limit), strings.Repeat("y", limit+1)
+	for _, c := range []struct {
+		in   string
+		want []string // "" is refused
+	}{
+		{fits + "\n" + long + "\na\n", []string{fits, "", "a"}},
+		{long + long + long + "\n" + fits, []string{"", fits}},
+		{"a\n" + long, []string{"a", ""}},
+	} {
+		in := lines(strings.NewReader(c.in), limit, nil)
+		got := read(in)
+		if len(got) != len(c.want) || !in.complete || in.err != nil {
+			t.Fatalf("%d lines, complete %v, %v", len(got), in.complete, in.err)
+		}
+		for i, it := range got {
+			if string(it.body) != c.want[i] || it.line != i+1 || (producer.VerdictOf(it.err) == producer.Refused) != (c.want[i] == "") {
+				t.Errorf("line %d has %d bytes, want %d: %v", it.line, len(it.body), len(c.want[i]), it.err)
+			}
+		}
+	}
+}
+
 func TestReadingEndsWithStop(t *testing.T) {
 	t.Parallel()
 	stop := make(chan struct{})
-	in := lines(strings.NewReader("a\nb\nc\n"), stop)
+	in := lines(strings.NewReader("a\nb\nc\n"), longestLine, stop)
 	<-in.items
 	close(stop)
 	n := 1

@@ -85,7 +85,7 @@ func publish(ctx context.Context, o *options, bodies []string, stdin io.Reader, 
 			talk.Note("reading messages from the terminal, one a line; end with ctrl-d")
 			j.typed = true
 		}
-		in = lines(stdin, work.Done())
+		in = lines(stdin, o.longestLine, work.Done())
 	}
 	return j.all(in), nil
 }
@@ -119,6 +119,7 @@ type sent struct {
 	line    int
 	message producer.Message
 	pending *producer.Confirmation // nil if err is the verdict
+	lost    bool                   // there is no body, and nothing to keep
 	err     error
 }
 
@@ -154,9 +155,11 @@ func (j *job) intake(in *input) (done intaken) {
 				done.complete, done.err = in.complete, in.err
 				return done
 			}
-			s := sent{line: it.line, message: j.template}
+			s := sent{line: it.line, message: j.template, lost: it.err != nil, err: it.err}
 			s.message.Body = it.body
-			s.pending, s.err = j.producer.PublishAsync(j.work, s.message)
+			if !s.lost {
+				s.pending, s.err = j.producer.PublishAsync(j.work, s.message)
+			}
 			if s.err != nil && producer.VerdictOf(s.err) == producer.NotSent {
 				j.giveUp(s.err) // if nothing else has ended it, the producer is over
 			}
@@ -178,8 +181,10 @@ func (j *job) resolve(what string) {
 		}
 		s.message.MessageID = messageID(s)
 		kept := ""
-		if err := j.failed.keep(&s.message); err != nil {
-			kept = "; " + err.Error()
+		if !s.lost {
+			if err := j.failed.keep(&s.message); err != nil {
+				kept = "; " + err.Error()
+			}
 		}
 		j.talk.Fail("%s %d: %s%s", what, s.line, reason(s.err, context.Cause(j.work), j.tally.accepted()), kept)
 	}

@@ -132,6 +132,39 @@ func TestAnExchangeThatIsNotThereIsAllThatIsSaid(t *testing.T) {
 	}
 }
 
+// The others are published, and nothing is kept in its place.
+func TestALineThatIsTooLongIsNamed(t *testing.T) {
+	t.Parallel()
+	b := clitest.Broker(t, mqtest.Config{Strict: true}, bound)
+	failed := filepath.Join(t.TempDir(), "failed")
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	o := &options{}
+	if err := o.command(nil).ParseFlags([]string{"-u", b.URL(), "-e", "e", "-r", "k", "--failed", failed}); err != nil {
+		t.Fatal(err)
+	}
+	o.longestLine = 3
+	var stderr strings.Builder
+	code, err := publish(ctx, o, nil, strings.NewReader("abc\nabcd\nb\n"), &stderr)
+	if err != nil || code != 3 {
+		t.Errorf("exit %d, %v", code, err)
+	}
+	for _, line := range []string{
+		"mqpub: line 2: refused: the line has 4 bytes, RabbitMQ takes 3 at most: it is not kept\n",
+		"mqpub: 2 confirmed, 1 failed (1 refused) in ",
+	} {
+		if !strings.Contains(stderr.String(), line) {
+			t.Errorf("said\n%swant %s", &stderr, line)
+		}
+	}
+	if got := b.Queue("q").Bodies(); !slices.Equal(got, []string{"abc", "b"}) {
+		t.Errorf("the queue holds %q", got)
+	}
+	if kept := keptIn(t, failed); kept != "" {
+		t.Errorf("kept %q", kept)
+	}
+}
+
 // isB matches the message "b".
 func isB(e *mqtest.Event) bool { return string(e.Body) == "b" }
 
