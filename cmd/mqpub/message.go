@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/mqkit/mqkit/internal/cli"
 	"github.com/mqkit/mqkit/internal/record"
+	"github.com/mqkit/mqkit/internal/sendable"
 	"github.com/mqkit/mqkit/producer"
 )
 
@@ -49,6 +49,9 @@ func (f *messageFlags) register(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.allowUnroutable, "allow-unroutable", false, "count a message as published that no queue took")
 }
 
+// longestTTL is as many milliseconds as the producer takes.
+const longestTTL = math.MaxUint32 * time.Millisecond
+
 // template is the message without its body.
 func (f *messageFlags) template() (producer.Message, error) {
 	r := record.Record{}
@@ -72,8 +75,11 @@ func (f *messageFlags) template() (producer.Message, error) {
 		}
 	}
 	for name, value := range f.named {
-		if *value != "" {
-			_ = r.Properties.Set(name, *value) // a text property takes any text
+		if *value == "" {
+			continue
+		}
+		if err := r.Properties.Set(name, *value); err != nil {
+			return producer.Message{}, cli.Usagef("--%s %w", strings.ReplaceAll(name, "_", "-"), err)
 		}
 	}
 	if f.priority != 0 {
@@ -82,6 +88,8 @@ func (f *messageFlags) template() (producer.Message, error) {
 	switch {
 	case f.ttl < 0:
 		return producer.Message{}, cli.Usagef("--ttl must not be negative")
+	case f.ttl > longestTTL:
+		return producer.Message{}, cli.Usagef("--ttl must be at most %v", longestTTL)
 	case f.ttl > 0:
 		r.Properties.Expiration = producer.TTL(f.ttl)
 	}
@@ -104,9 +112,8 @@ func parseHeader(s string) (name string, value any, err error) {
 	if name == "" {
 		return "", nil, errors.New("the name is missing")
 	}
-	value, err = parseValue(kind, text)
-	if err == nil && !isFinite(value) {
-		err = errors.New("a broker closes the connection over NaN and infinity: send them as a string")
+	if value, err = parseValue(kind, text); err == nil {
+		_, _, err = sendable.Table(amqp.Table{name: value}, "")
 	}
 	return name, value, err
 }
@@ -179,24 +186,4 @@ func expectFloat(err error, kind string) error {
 		return fmt.Errorf("out of the range of %s", kind)
 	}
 	return expect(err, "a number")
-}
-
-// isFinite reports whether every number in a header's value is one. RabbitMQ cannot
-// read the others.
-func isFinite(value any) bool {
-	switch v := value.(type) {
-	case float32:
-		return isFinite(float64(v))
-	case float64:
-		return !math.IsNaN(v) && !math.IsInf(v, 0)
-	case []any:
-		return !slices.ContainsFunc(v, func(x any) bool { return !isFinite(x) })
-	case amqp.Table:
-		for _, x := range v {
-			if !isFinite(x) {
-				return false
-			}
-		}
-	}
-	return true
 }

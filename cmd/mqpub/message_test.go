@@ -52,7 +52,6 @@ func TestHeadersHaveTheTypeThatWasAskedFor(t *testing.T) {
 		`n:json={"$decimal":[2,1234]}`:   amqp.Decimal{Scale: 2, Value: 1234},
 		"n:json=9007199254740993":        int64(9007199254740993),
 		"cloudEvents:id:string=a:b":      "a:b",
-		"n:time=1969-12-31T23:59:59Z":    time.Date(1969, 12, 31, 23, 59, 59, 0, time.UTC),
 		"n:json=\"a string with = in\"":  "a string with = in",
 		"n:json=18446744073709551615e-1": 1844674407370955161.5,
 	} {
@@ -70,7 +69,7 @@ func TestHeadersHaveTheTypeThatWasAskedFor(t *testing.T) {
 	}
 	for _, arg := range []string{
 		"n", "=x", ":int32=5", "n:int8=128", "n:uint8=-1", "n:uint32=4294967296", "n:bool=yes", "n:float32=1e60",
-		"n:bytes=_", "n:time=now", "n:null=x", "n:json={", "n:json=18446744073709551615", "n:uint64=1", "n:=x",
+		"n:bytes=_", "n:time=now", "n:time=1969-12-31T23:59:59Z", "n:null=x", "n:json={", "n:json=18446744073709551615", "n:uint64=1", "n:=x",
 	} {
 		if name, v, err := parseHeader(arg); err == nil {
 			t.Errorf("-H %s is taken as %q %#v", arg, name, v)

@@ -3,12 +3,14 @@ package record
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/mqkit/mqkit/consumer"
+	"github.com/mqkit/mqkit/internal/sendable"
 	"github.com/mqkit/mqkit/producer"
 )
 
@@ -147,13 +149,21 @@ func deliveryMode(transient bool) uint8 {
 	return amqp.Persistent
 }
 
-// Set sets the property of that name, as it stands in a record, from a text.
+// Set sets the property of that name, as it stands in a record, from a text. What no
+// message can have is an error.
 func (p *Properties) Set(name, value string) error {
 	for _, t := range p.texts() {
-		if t.name == name {
-			*t.value = value
-			return nil
+		if t.name != name {
+			continue
 		}
+		if len(value) > sendable.MaxShortString {
+			return fmt.Errorf("has %d bytes, AMQP allows %d", len(value), sendable.MaxShortString)
+		}
+		if _, err := strconv.ParseUint(value, 10, 32); err != nil && name == "expiration" && value != "" {
+			return fmt.Errorf("expected whole milliseconds from 0 to %d", uint32(math.MaxUint32))
+		}
+		*t.value = value
+		return nil
 	}
 	small := func(to *uint8, most uint64) error {
 		n, err := strconv.ParseUint(value, 10, 8)
@@ -174,7 +184,7 @@ func (p *Properties) Set(name, value string) error {
 			return errors.New("expected a time such as 2026-01-02T03:04:05Z")
 		}
 		p.Timestamp = t
-		return nil
+		return sendable.Time(t)
 	default:
 		return fmt.Errorf("there is no property %q", name)
 	}
