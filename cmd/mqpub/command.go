@@ -129,5 +129,5 @@ func (o *options) check(cmd *cobra.Command) error {
 	case o.shutdownTimeout < 0:
 		return cli.Usagef("--shutdown-timeout must not be negative")
 	}
-	return cmp.Or(cli.CheckName("-q", o.queue), cli.CheckName("-e", o.exchange), cli.CheckName("-r", o.routingKey))
+	return cmp.Or(cli.CheckName("-q", o.queue), cli.CheckName("-e", o.exchange), cli.CheckKey("-r", o.routingKey))
 }

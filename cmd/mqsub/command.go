@@ -139,7 +139,7 @@ func (o *options) check(cmd *cobra.Command) error {
 		return cli.Usagef("--shutdown-timeout must not be negative")
 	}
 	for _, pattern := range o.patterns {
-		if err := cli.CheckName("-r", pattern); err != nil {
+		if err := cli.CheckKey("-r", pattern); err != nil {
 			return err
 		}
 	}

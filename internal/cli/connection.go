@@ -70,6 +70,9 @@ func (c *Connection) Config(talk *Talk, queue string) (reconnect.Config, error) 
 	if c.Heartbeat < time.Second {
 		return reconnect.Config{}, Usagef("--heartbeat must be at least 1s")
 	}
+	if err := CheckName("--vhost", c.Vhost); err != nil {
+		return reconnect.Config{}, err
+	}
 	urls, err := c.urls()
 	if err != nil {
 		return reconnect.Config{}, err
