@@ -124,6 +124,9 @@ func (c *Connection) urls() ([]string, error) {
 	if len(urls) == 0 {
 		urls = []string{"amqp://guest:guest@localhost:5672/"}
 	}
+	if _, err := reconnect.WithPassword(urls, "", ""); err != nil { // here it is known where they are from
+		return nil, &UsageError{Err: fmt.Errorf("%s: %w", source, err)}
+	}
 	file, err := c.filePassword()
 	if err != nil {
 		return nil, err
@@ -146,7 +149,7 @@ func (c *Connection) urls() ([]string, error) {
 		}
 		changed, err := reconnect.WithPassword([]string{s}, c.User, password)
 		if err != nil {
-			return nil, &UsageError{Err: fmt.Errorf("%s: %w", source, err)}
+			return nil, err
 		}
 		out[i] = changed[0]
 	}
