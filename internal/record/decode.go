@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -41,7 +43,8 @@ func Parse(line []byte) (Record, error) {
 	return r, p.err
 }
 
-// decode reads one JSON value, with its numbers as they are written.
+// decode reads one JSON value, with its numbers as they are written. What is no text
+// is refused: encoding/json would put U+FFFD in its place.
 func decode(text []byte) (any, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
@@ -52,7 +55,46 @@ func decode(text []byte) (any, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("more than one JSON value")
 	}
+	switch {
+	case !utf8.Valid(text):
+		return nil, errors.New("is not valid UTF-8")
+	case hasLoneSurrogate(text):
+		return nil, errors.New("has half of a surrogate pair")
+	}
 	return v, nil
+}
+
+// hasLoneSurrogate looks for a \u escape, in what is JSON, that means no character:
+// one half of a pair without the other.
+func hasLoneSurrogate(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			return false
+		}
+		unit := escaped(text[i:])
+		text = text[i+2:]
+		if !utf16.IsSurrogate(unit) {
+			continue
+		}
+		text = text[4:]
+		if utf16.DecodeRune(unit, escaped(text)) == utf8.RuneError {
+			return true
+		}
+		text = text[6:]
+	}
+}
+
+// escaped is the UTF-16 unit that text begins with as \uXXXX, -1 if it does not.
+func escaped(text []byte) rune {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }
 
 // parser reads the members of an object and keeps the first error.

@@ -8,7 +8,7 @@
 //	 "headers":{"n":5,"small":{"$int32":5},"at":{"$time":"2026-01-02T03:04:05Z"}},
 //	 "body":"hello"}
 //
-// (on one line). A body that is not valid UTF-8 is body_base64 instead of body.
+// (on one line, which is valid UTF-8). A body that is not is body_base64 instead of body.
 // queue, redelivered and received_at are there if the message was received.
 //
 // Headers have JSON's own form where there is one: strings, booleans, null,

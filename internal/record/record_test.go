@@ -3,6 +3,7 @@ package record_test
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"math"
 	"reflect"
 	"strings"
@@ -185,6 +186,31 @@ func TestParseSaysWhatIsWrong(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%s:\n got %v\nwant %s", line, err, want)
 		}
+	}
+}
+
+// encoding/json puts U+FFFD in the place of what is no text, and says nothing.
+func TestWhatIsNoTextIsRefused(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"\"a\xff\"":                  "is not valid UTF-8",
+		"{\"\xed\xa0\x80\":1}":       "is not valid UTF-8",
+		`"a\ud800"`:                  "has half of a surrogate pair",
+		`"a\ud800x\udc00"`:           "has half of a surrogate pair",
+		`"\udc00\ud800"`:             "has half of a surrogate pair",
+		`"\ud800\ud800\udc00"`:       "has half of a surrogate pair",
+		`{"\uDBFF":[]}`:              "has half of a surrogate pair",
+		`["\\\ud83d", "\ude42"]`:     "has half of a surrogate pair",
+		`["\\ud800\n\ud83d\ude42"]`:  "",
+		"[\"\ufffd🙂\", \"\\ufffd\"]": "",
+	} {
+		_, err := record.ParseValue([]byte(text))
+		if said := fmt.Sprint(err); err == nil && want != "" || err != nil && said != want {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := record.Parse([]byte("{\"v\":1,\"body\":\"\xff\"}")); err == nil || err.Error() != "not a record: is not valid UTF-8" {
+		t.Error(err)
 	}
 }
 
