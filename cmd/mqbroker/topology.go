@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -30,8 +30,8 @@ func (o *options) load() (topology.Topology, error) {
 	if errors.As(err, &file) {
 		err = file
 	}
-	if err != nil {
-		return topology.Topology{}, &cli.UsageError{Err: fmt.Errorf("--topology: %w", err)}
+	if err != nil { // the library speaks to programmers
+		return topology.Topology{}, cli.Usagef("--topology: %s", strings.Replace(err.Error(), "in LoadOptions.VHost", "with --vhost", 1))
 	}
 	for _, q := range t.Queues {
 		if q.Exclusive {
