@@ -21,14 +21,15 @@ func isDefinitions(root node) bool {
 
 // definitions reads the exchanges, queues and bindings of one virtual host out of
 // what a broker exported. Users, permissions, parameters and policies are not
-// topology and are left out, and so are the broker's own exchanges. Keys that a
-// later broker may add are no error.
+// topology and are left out, and so are the broker's own exchanges and the queues that
+// it has named. Keys that a later broker may add are no error.
 func (d *decoder) definitions(root node, vhost string) Topology {
 	lists := make(map[string][]node)
 	single := ""
 	for _, e := range d.entries(root, "") {
 		switch e.key {
 		case "exchanges", "queues", "bindings", "vhosts":
+			d.refuseTooLarge(e.value)
 			lists[e.key] = d.items(e.value, e.key)
 		case "original_vhost_name":
 			single = d.text(e.value, e.key)
@@ -52,18 +53,25 @@ func (d *decoder) definitions(root node, vhost string) Topology {
 		}
 	}
 	each("exchanges", func(o object) {
-		if e := o.exchange(); e.Name != "" && !strings.HasPrefix(e.Name, "amq.") {
+		if e := o.exchange(); e.Name != "" && !isBrokersOwn(e.Name) {
 			t.Exchanges = append(t.Exchanges, e)
 		}
 	})
-	each("queues", func(o object) { t.Queues = append(t.Queues, o.queue()) })
+	each("queues", func(o object) {
+		if q := o.queue(); !isBrokersOwn(q.Name) {
+			t.Queues = append(t.Queues, q)
+		}
+	})
 	each("bindings", func(o object) {
-		if b := o.binding(); b.Exchange != "" {
+		if b := o.binding(); b.Exchange != "" && !isBrokersOwn(b.Queue) {
 			t.Bindings = append(t.Bindings, b)
 		}
 	})
 	return t
 }
+
+// isBrokersOwn reports whether nobody may declare what has that name.
+func isBrokersOwn(name string) bool { return strings.HasPrefix(name, "amq.") }
 
 // chooseVHost decides which virtual host is wanted; an export of one virtual host
 // says its name once, and not in every entry.

@@ -1,6 +1,7 @@
 package topology_test
 
 import (
+	"fmt"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -102,6 +103,51 @@ func TestLoadNamesTheLineInABrokenExport(t *testing.T) {
 	} {
 		if _, err := topology.Load(strings.NewReader(doc), topology.LoadOptions{}); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", doc, err, want)
+		}
+	}
+}
+
+// What the broker has named belongs to it, as its own exchanges do: nobody may declare
+// it, and its bindings would miss it.
+func TestLoadLeavesOutTheQueuesThatABrokerHasNamed(t *testing.T) {
+	t.Parallel()
+	top, err := topology.Load(strings.NewReader(`{"rabbitmq_version": "4.3.6",
+		"exchanges": [{"name": "x", "type": "topic", "durable": true}],
+		"queues": [{"name": "amq.gen-JzTY20BRgKO-HjmUJj0wLg", "durable": true}, {"name": "q", "durable": true}],
+		"bindings": [
+			{"source": "x", "destination": "amq.gen-JzTY20BRgKO-HjmUJj0wLg", "destination_type": "queue", "routing_key": "a"},
+			{"source": "x", "destination": "q", "destination_type": "queue", "routing_key": "b"},
+			{"source": "x", "destination": "amq.topic", "destination_type": "exchange", "routing_key": "c"}
+		]}`), topology.LoadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := topology.Topology{
+		Exchanges: []topology.Exchange{{Name: "x", Kind: topology.KindTopic}},
+		Queues:    []topology.Queue{{Name: "q", Type: topology.Classic}},
+		Bindings:  []topology.Binding{{Exchange: "x", Queue: "q", RoutingKey: "b"}, {Exchange: "x", ToExchange: "amq.topic", RoutingKey: "c"}},
+	}
+	if !reflect.DeepEqual(top, want) {
+		t.Errorf("got %+v\nwant %+v", top, want)
+	}
+	if err := top.Validate(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLoadMindsOnlyTheNumbersOfAnExportThatItReads(t *testing.T) {
+	t.Parallel()
+	const export = `{"rabbitmq_version": "4.3.6", "global_parameters": [{"name": "n", "value": 18446744073709551615}], "policies": [1e999],
+		"queues": [{"name": "q", "durable": true, "arguments": {"x-max-length": %s}}]}`
+	if top, err := topology.Load(strings.NewReader(fmt.Sprintf(export, "5")), topology.LoadOptions{}); err != nil || len(top.Queues) != 1 {
+		t.Errorf("%+v, %v", top, err)
+	}
+	for n, want := range map[string]string{
+		"9223372036854775808": "line 2: 9223372036854775808 is too large for an integer",
+		"[{\"a\":1e999}]":     "line 2: 1e999 is too large for a number",
+	} {
+		if _, err := topology.Load(strings.NewReader(fmt.Sprintf(export, n)), topology.LoadOptions{}); err == nil || err.Error() != want {
+			t.Errorf("%s: %v, want %s", n, err, want)
 		}
 	}
 }

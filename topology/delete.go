@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 )
@@ -87,7 +86,7 @@ func Delete(ctx context.Context, ch *amqp.Channel, t Topology, opts DeleteOption
 		}
 	}
 	for _, e := range t.Exchanges {
-		if e.Passive || strings.HasPrefix(e.Name, "amq.") {
+		if e.Passive || isBrokersOwn(e.Name) {
 			continue
 		}
 		if err := interrupted(ctx, "delete", EntityExchange, e.Name); err != nil {

@@ -126,7 +126,9 @@ func load(r io.Reader, file string, opts LoadOptions) (Topology, error) {
 	case isDefinitions(root):
 		t = d.definitions(root, opts.VHost)
 	default:
-		t = d.topology(root)
+		if d.refuseTooLarge(root); d.failed() == 0 {
+			t = d.topology(root)
+		}
 	}
 	if d.failed() > 0 {
 		return Topology{}, d.err()

@@ -16,7 +16,31 @@ import (
 // every complaint has a line.
 type node struct {
 	line  int
-	value any // nil, bool, int64, float64, string, []node, []entry
+	value any // nil, bool, int64, float64, tooLarge, string, []node, []entry
+}
+
+// tooLarge is a number of a JSON document, as it is written, that fits into no type.
+// In an export it may stand where nobody reads it.
+type tooLarge string
+
+// refuseTooLarge complains about each such number in n.
+func (d *decoder) refuseTooLarge(n node) {
+	switch v := n.value.(type) {
+	case tooLarge:
+		what := "an integer"
+		if isFloat(string(v)) {
+			what = "a number"
+		}
+		d.fail(n.line, "", "%s is too large for %s", v, what)
+	case []node:
+		for _, item := range v {
+			d.refuseTooLarge(item)
+		}
+	case []entry:
+		for _, e := range v {
+			d.refuseTooLarge(e.value)
+		}
+	}
 }
 
 // entry is one key of a mapping, in the document's order.
@@ -40,6 +64,8 @@ func (n node) kind() string {
 		return strconv.FormatInt(v, 10)
 	case float64:
 		return "the number " + strconv.FormatFloat(v, 'g', -1, 64)
+	case tooLarge:
+		return "the number " + string(v)
 	case string:
 		return strconv.Quote(v)
 	case []node:

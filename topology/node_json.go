@@ -76,7 +76,8 @@ func (p *jsonParser) rest(token json.Token, depth int) (node, error) {
 	}
 	switch v := token.(type) {
 	case json.Number:
-		return p.number(n, v.String())
+		n.value = number(v.String())
+		return n, nil
 	case json.Delim:
 		if v == '[' {
 			return p.list(n, depth)
@@ -87,22 +88,19 @@ func (p *jsonParser) rest(token json.Token, depth int) (node, error) {
 	return n, nil
 }
 
-func (p *jsonParser) number(n node, s string) (node, error) {
-	if strings.ContainsAny(s, ".eE") {
-		f, err := strconv.ParseFloat(s, 64)
-		if err != nil {
-			return n, &LoadError{Line: n.line, Problem: s + " is too large for a number"}
+// number is a JSON number's value.
+func number(s string) any {
+	if isFloat(s) {
+		if f, err := strconv.ParseFloat(s, 64); err == nil {
+			return f
 		}
-		n.value = f
-		return n, nil
+	} else if i, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return i
 	}
-	i, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return n, &LoadError{Line: n.line, Problem: s + " is too large for an integer"}
-	}
-	n.value = i
-	return n, nil
+	return tooLarge(s)
 }
+
+func isFloat(s string) bool { return strings.ContainsAny(s, ".eE") }
 
 func (p *jsonParser) list(n node, depth int) (node, error) {
 	list := []node{}

@@ -80,7 +80,7 @@ func (e Exchange) validate(f findings) {
 		}
 		return
 	}
-	if strings.HasPrefix(e.Name, "amq.") {
+	if isBrokersOwn(e.Name) {
 		f.add("Name", `the prefix "amq." belongs to the broker, which refuses it`, "take another name, or set Passive to use what is there")
 	}
 	checkShortString(f, "Kind", string(e.Kind))

@@ -16,7 +16,7 @@ func (q Queue) validate(f findings) {
 		}
 		return
 	}
-	if strings.HasPrefix(q.Name, "amq.") {
+	if isBrokersOwn(q.Name) {
 		f.add("Name", `the prefix "amq." belongs to the broker, which refuses it`, "take another name, or leave it empty to get one from the broker")
 	}
 	known := slices.Contains(anyType, q.DeclaredType())
