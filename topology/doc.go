@@ -28,7 +28,7 @@
 //     what exists, and the ways out, and wraps the driver's error.
 //   - Load is strict: an unknown field, a repeated key, a value of another type, a
 //     duration without a unit or a 0 that would not be sent is an error with its
-//     line. What Marshal writes, Load reads back.
+//     line. What Marshal writes of a valid topology, Load reads back.
 //
 // # What it does not
 //

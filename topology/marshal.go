@@ -16,7 +16,9 @@ import (
 // Marshal writes t as YAML (FormatAuto is YAML too) or JSON, so that Load reads
 // the same topology: every integer in Arguments comes back as an int64, which is
 // the same to the broker. What the file formats have no word for is an error: in
-// Arguments []byte, time.Time, amqp.Decimal, float32, infinities and NaN.
+// Arguments []byte, time.Time, amqp.Decimal, float32, infinities and NaN. So is YAML
+// of more than 1 MiB, or with more than 500 keys in a mapping, and JSON of more than
+// 64 MiB: Load would refuse it.
 func Marshal(t Topology, format Format) ([]byte, error) {
 	w := &writer{}
 	root := encodeFields(&t, topologyFields)
@@ -29,8 +31,14 @@ func Marshal(t Topology, format Format) ([]byte, error) {
 	default:
 		w.yaml(root, "", "")
 	}
-	if w.err != nil {
+	n := w.out.Len()
+	switch {
+	case w.err != nil:
 		return nil, w.err
+	case format == FormatJSON && n > maxJSONBytes:
+		return nil, fmt.Errorf("write topology: has %d bytes, Load reads %d at most", n, maxJSONBytes)
+	case format != FormatJSON && n > maxYAMLBytes:
+		return nil, fmt.Errorf("write topology: has %d bytes, Load reads %d at most of YAML: use FormatJSON", n, maxYAMLBytes)
 	}
 	return []byte(w.out.String()), nil
 }
@@ -120,6 +128,9 @@ func (w *writer) word(s, path string) string {
 // yaml writes a mapping in block style, its first line after first, the others
 // after indent.
 func (w *writer) yaml(ps []pair, first, indent string) {
+	if len(ps) > maxKeys {
+		w.fail(ps[maxKeys].key, "is key %d of its mapping, Load reads %d at most of YAML: use FormatJSON", maxKeys+1, maxKeys)
+	}
 	for _, p := range ps {
 		w.out.WriteString(first + w.word(p.key, p.key) + ":")
 		first = indent

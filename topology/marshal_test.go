@@ -2,6 +2,8 @@ package topology_test
 
 import (
 	"bytes"
+	"fmt"
+	"maps"
 	"math"
 	"reflect"
 	"strings"
@@ -89,6 +91,32 @@ func TestMarshalRefusesWhatAFileCannotSay(t *testing.T) {
 	}
 }
 
+// What is too large for Load is not written, and as JSON it is not too large.
+func TestMarshalRefusesYAMLThatLoadDoes(t *testing.T) {
+	t.Parallel()
+	wide := amqp.Table{}
+	for i := range 501 {
+		wide[fmt.Sprintf("x-%d", i)] = true
+	}
+	for problem, top := range map[string]topology.Topology{
+		"write topology: x-99: is key 501 of its mapping, Load reads 500 at most of YAML: use FormatJSON": {Queues: []topology.Queue{{Name: "q", Arguments: wide}}},
+		"write topology: has 1048603 bytes, Load reads 1048576 at most of YAML: use FormatJSON":           {Queues: []topology.Queue{{Name: "q", DeadLetterExchange: strings.Repeat("x", 1<<20-20)}}},
+	} {
+		if _, err := topology.Marshal(top, topology.FormatYAML); err == nil || err.Error() != problem {
+			t.Errorf("%v, want %s", err, problem)
+		}
+		if got := roundTrip(t, top, topology.FormatJSON); !reflect.DeepEqual(got, top) {
+			t.Errorf("as JSON it comes back as %+v", got)
+		}
+	}
+	wide = maps.Clone(wide)
+	delete(wide, "x-500")
+	most := topology.Topology{Queues: []topology.Queue{{Name: "q", Arguments: wide}}}
+	if got := roundTrip(t, most, topology.FormatYAML); !reflect.DeepEqual(got, most) {
+		t.Error("500 keys do not come back")
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	for _, format := range formats {
 		data, err := topology.Marshal(everything(), format)
@@ -109,7 +137,7 @@ func FuzzLoad(f *testing.F) {
 		for _, format := range formats {
 			written, err := topology.Marshal(top, format)
 			if err != nil {
-				if strings.Contains(err.Error(), "Inf") || strings.Contains(err.Error(), "NaN") || strings.Contains(err.Error(), "UTF-8") {
+				if strings.Contains(err.Error(), "Inf") || strings.Contains(err.Error(), "NaN") || strings.Contains(err.Error(), "UTF-8") || strings.HasSuffix(err.Error(), "use FormatJSON") {
 					continue
 				}
 				t.Fatalf("%v: what was read cannot be written: %v", format, err)
