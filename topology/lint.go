@@ -126,6 +126,9 @@ func (q Queue) lintArguments(add addWarning) {
 // the place only when a message goes there, and then drops it.
 func (t Topology) lintDeadLetters(add addWarning, q Queue) {
 	if q.DeadLetterQueue != "" {
+		if t.comesBack(q) {
+			add("DeadLetterQueue", "what dead-letters by age or length, without being rejected on the way, comes back to this queue, and the broker drops it", "end the circle in a queue that has neither MessageTTL nor MaxLength")
+		}
 		if _, ok := t.Queue(q.DeadLetterQueue); !ok {
 			add("DeadLetterQueue", fmt.Sprintf("nothing here declares %q, and while it is missing dead letters are lost or stuck", q.DeadLetterQueue), "add it to the topology, Passive if another program declares it")
 		}
@@ -142,6 +145,36 @@ func (t Topology) lintDeadLetters(add addWarning, q Queue) {
 	case declared && !e.Passive && !t.routes(name):
 		add(field, fmt.Sprintf("nothing here is bound to %q, so dead letters are lost or stuck", name), "bind a queue to it")
 	}
+}
+
+// longestCircle bounds the time that comesBack takes; nobody builds a longer one by
+// mistake.
+const longestCircle = 8
+
+// comesBack reports whether dead letters of q can come back to it without anybody
+// having rejected them on the way.
+func (t Topology) comesBack(q Queue) bool {
+	at := q
+	for range longestCircle {
+		if at.Passive || at.DeadLetterQueue == "" || !at.deadLettersByItself() {
+			return false
+		}
+		next, ok := t.Queue(at.DeadLetterQueue)
+		if !ok || next.Name == q.Name {
+			return ok
+		}
+		at = next
+	}
+	return false
+}
+
+// deadLettersByItself reports whether a message need not be rejected for it.
+func (q Queue) deadLettersByItself() bool {
+	args := q.DeclareArguments()
+	_, aged := args["x-message-ttl"]
+	_, long := args["x-max-length"]
+	_, large := args["x-max-length-bytes"]
+	return aged || (long || large) && args["x-overflow"] != string(RejectPublish)
 }
 
 // lintBinding warns of bindings that cannot match what they seem to match.

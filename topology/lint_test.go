@@ -94,6 +94,34 @@ func TestLintWarnsOfQueues(t *testing.T) {
 	}
 }
 
+// The broker drops a message that comes back to a queue without a rejection on the
+// way. The wait of a retry ladder is entered by one.
+func TestLintWarnsOfDeadLettersThatComeBackByThemselves(t *testing.T) {
+	t.Parallel()
+	ring := func(qs ...topology.Queue) topology.Topology {
+		for i := range qs {
+			qs[i].Name, qs[i].DeadLetterQueue = fmt.Sprint("q", i), fmt.Sprint("q", (i+1)%len(qs))
+		}
+		return topology.Topology{Queues: qs}
+	}
+	const drops = "DeadLetterQueue: comes back to this queue"
+	aged, short := topology.Queue{MessageTTL: time.Second}, topology.Queue{MaxLength: 5}
+	sized := topology.Queue{MaxLengthBytes: 5}
+	full := topology.Queue{MaxLength: 5, Overflow: topology.RejectPublish}
+	checkWarnings(t, ring(aged).Lint(), drops)
+	checkWarnings(t, ring(short).Lint(), drops)
+	checkWarnings(t, ring(aged, short, sized).Lint(), drops, drops, drops)
+	checkWarnings(t, ring(topology.Queue{}).Lint())
+	checkWarnings(t, ring(full).Lint())
+	checkWarnings(t, ring(aged, topology.Queue{}).Lint())
+	passive := ring(aged, aged)
+	passive.Queues[1].Passive = true
+	checkWarnings(t, passive.Lint())
+	chain := ring(aged, aged, topology.Queue{}) // not a ring: the last leads to the second
+	chain.Queues[2].DeadLetterQueue, chain.Queues[2].MessageTTL = "q1", time.Second
+	checkWarnings(t, chain.Lint(), drops, drops)
+}
+
 func TestLintWarnsOfDeadLettersThatGoNowhere(t *testing.T) {
 	t.Parallel()
 	top := topology.Topology{
