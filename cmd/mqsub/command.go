@@ -28,9 +28,10 @@ type options struct {
 const usage = `mqsub consumes messages from RabbitMQ and writes them to stdout. A message is
 acked only after it was written: what could not be written is given back.
 
-With -q it takes messages out of that queue. With -e and -r it watches: it binds
-a queue of its own, which goes when mqsub does, to the exchange, and disturbs
-nobody; what is published while the connection is lost passes it by.
+With -q it takes messages out of that queue; of a stream, what is published from
+now on, not what is in it. With -e and -r it watches: it binds a queue of its
+own, which goes when mqsub does, to the exchange, and disturbs nobody; what is
+published while the connection is lost passes it by.
 
 It ends with -n messages, after --idle-timeout without one, when the reader of
 its output has gone, or on SIGINT, SIGTERM or (but under nohup) SIGHUP; else

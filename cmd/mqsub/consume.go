@@ -63,6 +63,9 @@ func consume(ctx context.Context, o *options, stdout, stderr io.Writer) (code in
 	j.prefetch = uint64(consuming.Prefetch)
 	j.holder.ack, j.holder.busy = j.ack, j.busy
 	j.active.Store(j.begun.UnixNano())
+	if o.connection.Declare == cli.Declare(topology.Stream) {
+		j.tellOfStream()
+	}
 	return j.all(), nil
 }
 
@@ -106,6 +109,7 @@ type job struct {
 	prefetch uint64
 	holder   holder
 
+	stream  sync.Once    // tells that the queue is one
 	buf     []byte       // handle's
 	writing atomic.Bool  // handle runs
 	active  atomic.Int64 // when it last returned, Unix nanoseconds
@@ -190,6 +194,9 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 		j.writing.Store(false)
 	}()
 	j.holder.session(d.ConsumerTag)
+	if _, ok := d.StreamOffset(); ok {
+		j.tellOfStream()
+	}
 	if j.wantsNoMore() {
 		j.endConsuming()
 		return consumer.Release(nil)
@@ -232,6 +239,13 @@ func (j *job) handle(session context.Context, d *consumer.Delivery) error {
 	}
 	j.ack(d)
 	return nil
+}
+
+// tellOfStream says where a stream is read from, once.
+func (j *job) tellOfStream() {
+	j.stream.Do(func() {
+		j.talk.Note("queue %q is a stream: what is published from now on comes, not what is in it", j.options.queue)
+	})
 }
 
 // end ends work, and has Run know it before anything more is settled.

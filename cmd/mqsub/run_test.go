@@ -189,6 +189,31 @@ func (r *running) holds(givenOut int, bodies ...string) {
 	}
 }
 
+// Whoever has just filled a stream waits in vain for what is in it.
+func TestAStreamIsSaidToBeReadFromItsEnd(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{{"-n", "1"}, {"-n", "1", "--declare=stream"}} {
+		b := clitest.Broker(t, mqtest.Config{Strict: true}, topology.Topology{Queues: []topology.Queue{{Name: "q", Type: topology.Stream}}})
+		r := &running{t: t, broker: b, queue: b.Queue("q"), ended: make(chan struct{})}
+		r.enqueue(1)
+		var out bytes.Buffer
+		r.start(&out, args...)
+		for deadline := time.Now().Add(patience); len(b.Consumers("/")) == 0; <-time.After(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("nobody consumes")
+			}
+		}
+		r.enqueue(2)
+		<-r.ended
+		if r.code != 0 || out.String() != "2\n" {
+			t.Errorf("%q: exit %d, wrote %q", args, r.code, &out)
+		}
+		if note := "mqsub: queue \"q\" is a stream: what is published from now on comes, not what is in it\n"; strings.Count(r.stderr.String(), note) != 1 {
+			t.Errorf("%q: said\n%swant once %s", args, &r.stderr, note)
+		}
+	}
+}
+
 func TestAMessageIsAckedIfItWasWrittenAndTheCodeSaysHowItEnded(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
