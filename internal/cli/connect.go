@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/mqkit/mqkit/reconnect"
@@ -12,16 +13,20 @@ import (
 // UnreachableError says that there was no connection within --connect-timeout.
 type UnreachableError struct {
 	Timeout time.Duration
-	URLs    int
+	Default bool // no broker was named
 	Cause   error
 }
 
 func (e *UnreachableError) Error() string {
+	hint := ""
+	if e.Default {
+		hint = "; start a broker (mqbroker is one for first steps), or name one with -u or AMQP_URL"
+	}
 	var dial *reconnect.DialError
 	if !errors.As(e.Cause, &dial) {
-		return fmt.Sprintf("cannot connect: no answer within %s", Limit(e.Timeout))
+		return fmt.Sprintf("cannot connect: no answer within %s%s", Limit(e.Timeout), hint)
 	}
-	return fmt.Sprintf("cannot connect within %s: %s", Limit(e.Timeout), explainDial(dial))
+	return fmt.Sprintf("cannot connect within %s: %s%s", Limit(e.Timeout), explainDial(dial), hint)
 }
 
 // Unwrap returns what kept it.
@@ -39,7 +44,7 @@ func Connect(ctx context.Context, cfg reconnect.Config, timeout time.Duration) (
 	case ctx.Err() != nil:
 		return nil, fmt.Errorf("%w before there was a connection", context.Cause(ctx))
 	case tctx.Err() != nil && !reconnect.IsFatal(err):
-		return nil, &UnreachableError{Timeout: timeout, Cause: err}
+		return nil, &UnreachableError{Timeout: timeout, Default: slices.Equal(cfg.URLs, []string{defaultURL}), Cause: err}
 	default:
 		return nil, err
 	}

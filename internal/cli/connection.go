@@ -32,6 +32,7 @@ type Connection struct {
 }
 
 const (
+	defaultURL            = "amqp://guest:guest@localhost:5672/"
 	defaultConnectTimeout = 10 * time.Second
 	defaultRetry          = 30 * time.Second
 
@@ -44,7 +45,7 @@ const (
 // Register adds the flags to fs.
 func (c *Connection) Register(fs *pflag.FlagSet) {
 	c.Retry.For = defaultRetry
-	fs.StringArrayVarP(&c.URLs, "url", "u", nil, "`URL` of the broker, amqp:// or amqps://; repeat it for the nodes of a cluster (env AMQP_URL, comma-separated; default amqp://guest:guest@localhost:5672/)")
+	fs.StringArrayVarP(&c.URLs, "url", "u", nil, "`URL` of the broker, amqp:// or amqps://; repeat it for the nodes of a cluster (env AMQP_URL, comma-separated; default "+defaultURL+")")
 	fs.StringVar(&c.Vhost, "vhost", "", "`VHOST` instead of the one in the url")
 	fs.StringVar(&c.User, "user", "", "`USER` instead of the one in the url")
 	fs.StringVar(&c.PasswordFile, "password-file", "", "`FILE` with the password (env AMQP_PASSWORD is the password itself)")
@@ -122,7 +123,7 @@ func (c *Connection) urls() ([]string, error) {
 		}
 	}
 	if len(urls) == 0 {
-		urls = []string{"amqp://guest:guest@localhost:5672/"}
+		urls = []string{defaultURL}
 	}
 	if _, err := reconnect.WithPassword(urls, "", ""); err != nil { // here it is known where they are from
 		return nil, &UsageError{Err: fmt.Errorf("%s: %w", source, err)}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -60,6 +62,27 @@ func dialled(errs ...error) *reconnect.DialError {
 		e.Attempts = append(e.Attempts, reconnect.Attempt{Address: fmt.Sprintf("node-%d:5672", i+1), Err: err})
 	}
 	return e
+}
+
+// Whoever tries a tool for the first time has no broker yet.
+func TestWhoNamedNoBrokerIsToldHowToGetOne(t *testing.T) {
+	cfg, _, err := parsed(t, nil, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	const hint = "; start a broker (mqbroker is one for first steps), or name one with -u or AMQP_URL"
+	for _, urls := range [][]string{cfg.URLs, {"amqp://localhost:5673/"}} {
+		cfg.URLs = urls
+		_, err := cli.Connect(t.Context(), cfg, 200*time.Millisecond)
+		line := cli.FailLine(err)
+		if cli.CodeOf(err) != cli.ExitUnreachable || !strings.Contains(line, ": connection refused") {
+			t.Errorf("%q: %s", urls, line)
+		}
+		if strings.HasSuffix(line, hint) != (urls[0] == "amqp://guest:guest@localhost:5672/") {
+			t.Errorf("%q: %s", urls, line)
+		}
+	}
 }
 
 func TestErrorsBecomeOneLineAndACode(t *testing.T) {
