@@ -289,6 +289,9 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.goOn(cause)
 	s.ch.Keep()
 	r.lingers.Go(func() { s.linger(in) })
+	if s.gone && r.stream {
+		r.beginAnew(s.queue)
+	}
 	return cause
 }
 

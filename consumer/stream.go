@@ -1,11 +1,15 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -79,8 +83,9 @@ func (r *run) startAt() Offset {
 
 // goOn has the next session of a stream begin where this one, which ends for cause, has not
 // done its work: where nothing had come, at what came since it was subscribed. A stream that
-// is gone will be another one, if it comes back, and all that is in it is new. Only the first
-// call counts: what handlers do after that must not lead back behind a newer session.
+// is gone will be another one, if it comes back, and all that is in it is new; see beginAnew
+// too. Only the first call counts: what handlers do after that must not lead back behind a
+// newer session.
 func (s *session) goOn(cause error) {
 	r := s.run
 	s.mu.Lock()
@@ -100,6 +105,52 @@ func (s *session) goOn(cause error) {
 		r.offset = OffsetNumber(p.next)
 	case s.subscribed:
 		r.offset = r.offset.since(s.began)
+	}
+}
+
+const (
+	// goneWithin is how long it is asked for a stream whose subscription the broker has
+	// cancelled: RabbitMQ cancels it first, and then deletes what it knows of the queue.
+	goneWithin = 2 * time.Second
+
+	// goneTick is how often.
+	goneTick = 50 * time.Millisecond
+)
+
+// beginAnew has the next session begin with the first message if the stream, whose
+// subscription the broker has cancelled, is gone. That is asked before the session ends, or the
+// pool would have declared it again, and on another channel, since the answer ends it. If
+// the stream is there (its node was lost, a delivery was overdue), or nothing is answered, the
+// session goes on where it was.
+func (r *run) beginAnew(stream string) {
+	ctx, cancel := context.WithTimeout(r.ctx, goneWithin)
+	defer cancel()
+	ch, err := r.c.pool.Acquire(ctx, reconnect.Consuming)
+	if err != nil {
+		return
+	}
+	defer ch.Release()
+	tick := time.NewTicker(goneTick)
+	defer tick.Stop()
+	for {
+		err := ch.CallSlow(ctx, "look for the stream", func(raw *amqp.Channel) error {
+			_, err := topology.DeclareQueue(ctx, raw, topology.Queue{Name: stream, Passive: true})
+			return err
+		})
+		switch {
+		case isNotFound(err):
+			r.mu.Lock()
+			r.offset = OffsetFirst
+			r.mu.Unlock()
+			return
+		case err != nil:
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

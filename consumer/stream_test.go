@@ -325,6 +325,61 @@ func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
 	f.beginsAnew()
 }
 
+// TestAStreamThatIsDeclaredAgainBeginsAnew: the pool has it back before anything is answered by a
+// 404. RabbitMQ cancels first, and deletes what it knows of the queue a little later.
+func TestAStreamThatIsDeclaredAgainBeginsAnew(t *testing.T) {
+	for name, lose := range map[string]func(*fixture){
+		"at once": func(f *fixture) { f.queue.Delete() },
+		"later": func(f *fixture) {
+			f.cancel()
+			time.Sleep(300 * time.Millisecond) // in the bubble
+			f.queue.Delete()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var handled []string
+				f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
+					handled = append(handled, string(d.Body))
+					return nil
+				}, aStream())
+				f.enqueue("0", "1", "2")
+				f.until("all are acked", func() bool { return f.Status().Acked == 3 })
+				lose(f)
+				f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+				f.enqueue("a", "b")
+				f.until("all are acked", func() bool { return f.Status().Acked == 5 })
+				if want := []string{"0", "1", "2", "a", "b"}; !slices.Equal(handled, want) || f.Stats().Sessions != 2 {
+					t.Errorf("handled %q, want %q, in %d sessions", handled, want, f.Stats().Sessions)
+				}
+			})
+		})
+	}
+}
+
+// TestACancelledStreamThatIsStillThereGoesOn behind what was done, also if the connection
+// is lost while that is asked.
+func TestACancelledStreamThatIsStillThereGoesOn(t *testing.T) {
+	for name, do := range map[string]mqtest.Action{"it is there": mqtest.Pass(), "the connection is lost": mqtest.Cut()} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst}, func(context.Context, *consumer.Delivery) error { return nil }, aStream())
+				f.enqueue("0", "1", "2")
+				f.until("all are acked", func() bool { return f.Status().Acked == 3 })
+				asked := f.broker.Inject(mqtest.Fault{
+					Point: mqtest.Received, Method: "queue.declare", If: func(e *mqtest.Event) bool { return e.Field("passive") == true },
+					Count: 1, Do: do,
+				})
+				f.cancel()
+				args, _ := f.renewed().Field("arguments").(map[string]any)
+				if args["x-stream-offset"] != int64(3) || asked.Hits() != 1 {
+					t.Errorf("it went on at %v, want 3; asked %d times", args["x-stream-offset"], asked.Hits())
+				}
+			})
+		})
+	}
+}
+
 // TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins: it may end long after.
 func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
 	t.Parallel()
