@@ -297,9 +297,14 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 
 // take hands a delivery to the workers.
 func (s *session) take(raw *amqp.Delivery) {
-	if d := s.receive(raw); d != nil {
-		s.run.dispatch(d)
+	d := s.receive(raw)
+	if d == nil {
+		return
 	}
+	if _, ok := d.Headers[streamOffset]; ok && d.Tag == 1 && !s.run.stream {
+		s.run.cfg.Logger.Warn("a delivery with an offset: if the queue is a stream, say so by Config.Offset or in the pool's topology, or what fails is not handled again", "queue", s.queue)
+	}
+	s.run.dispatch(d)
 }
 
 // subscribe sets the session up: prefetch, what it owns, consume.

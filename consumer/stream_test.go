@@ -227,6 +227,44 @@ func TestAStreamThatNobodyHasCalledOneIsToldOf(t *testing.T) {
 	}
 }
 
+// TestALoggerMayAskTheConsumer while it is told of something: no lock is held.
+func TestALoggerMayAskTheConsumer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{}, newGate().handle)
+	var c *consumer.Consumer
+	ready := make(chan struct{})
+	asks := writer(func(line []byte) (int, error) {
+		<-ready
+		_ = c.Status()
+		return f.log.Write(line)
+	})
+	failed := false
+	var stop func()
+	c, stop = f.consumeStream(consumer.Config{Logger: slog.New(slog.NewTextHandler(asks, nil))}, func(context.Context, *consumer.Delivery) error {
+		if !failed {
+			failed = true
+			panic("for the log")
+		}
+		return nil
+	})
+	close(ready)
+	f.until("it is subscribed", func() bool { return c.Stats().Sessions == 1 })
+	for _, body := range []string{"2", "3"} {
+		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	f.until("what did not fail is acked", func() bool { return c.Stats().Acked == 1 })
+	stop()
+	for _, want := range []string{"subscribed", "if the queue is a stream", "handler panicked"} {
+		if !strings.Contains(f.log.String(), want) {
+			t.Errorf("not told of: %s", want)
+		}
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
 // consumeStream consumes a stream "s", which holds "0" and "1", and of which the pool does
 // not know, until stop.
 func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *consumer.Consumer, stop func()) {
@@ -242,7 +280,10 @@ func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *con
 	for _, body := range []string{"0", "1"} {
 		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
 	}
-	cfg.Queue, cfg.Logger = "s", slog.New(slog.NewTextHandler(f.log, nil))
+	cfg.Queue = "s"
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(f.log, nil))
+	}
 	if c, err = consumer.New(f.pool, cfg); err != nil {
 		f.t.Fatal(err)
 	}
