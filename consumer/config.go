@@ -100,8 +100,8 @@ type Config struct {
 	// ack, 30 minutes as RabbitMQ is installed. Defaults to 15m; negative means no limit.
 	HandlerTimeout time.Duration
 
-	// DrainTimeout bounds how long handlers may run on when Run's ctx has
-	// ended. Defaults to 25s.
+	// DrainTimeout bounds how long handlers may run on, counted from the end of Run's
+	// ctx. Defaults to 25s.
 	DrainTimeout time.Duration
 
 	// OnDelivery is called with every delivery that comes, and OnSettlement with what
