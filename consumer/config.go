@@ -35,6 +35,8 @@ const (
 	// Handler.
 	pauseFirst   = 100 * time.Millisecond
 	pauseLongest = 30 * time.Second
+
+	consumerPriority = "x-priority" // the argument of basic.consume
 )
 
 // Config says what is consumed and how. It needs Queue or Declare.
@@ -65,13 +67,13 @@ type Config struct {
 	// Prefetch is how many deliveries the broker may send ahead of their
 	// settlement. A small value shares work fairly among consumers with slow
 	// handlers, 1 most of all; a large one keeps fast handlers busy. Unlimited
-	// is possible. Defaults to 100, or to Workers if that is more.
+	// is possible, but for a stream. Defaults to 100, or to Workers if that is more.
 	Prefetch int
 
 	// Exclusive makes this the only consumer of the queue. Defaults to false.
 	Exclusive bool
 
-	// Priority is the consumer's: those of a higher one get deliveries first.
+	// Priority is the consumer's, x-priority: those of a higher one get deliveries first.
 	// Defaults to 0.
 	Priority int
 
@@ -147,6 +149,12 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	if _, twice := cfg.Arguments[streamOffset]; twice && !cfg.Offset.isZero() {
 		fault("Arguments has %s, and Offset is set: use one", streamOffset)
 	}
+	if _, twice := cfg.Arguments[consumerPriority]; twice && cfg.Priority != 0 {
+		fault("Arguments has %s, and Priority is set: use one", consumerPriority)
+	}
+	if cfg.Offset.fault != "" {
+		fault("Offset is %s", cfg.Offset.fault)
+	}
 	if arguments, size, err := sendable.Table(cfg.Arguments, ""); err != nil {
 		fault("Arguments: %w", err)
 	} else if size > sendable.MaxTable {
@@ -168,7 +176,7 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		cfg.HandlerTimeout = defaultHandlerTimeout
 	}
 	switch {
-	case cfg.Prefetch == Unlimited && !cfg.Offset.isZero():
+	case cfg.Prefetch == Unlimited && cfg.isStream(pool):
 		fault("Prefetch is Unlimited: RabbitMQ wants a bound for a stream")
 	case cfg.Prefetch == 0:
 		cfg.Prefetch = max(defaultPrefetch, cfg.Workers)
@@ -199,4 +207,13 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		cfg.Logger = pool.Logger()
 	}
 	return cfg, nil
+}
+
+// known is what Declare or the pool's topology say of the queue, if they do.
+func (cfg *Config) known(pool *reconnect.Pool) topology.Queue {
+	if cfg.Declare != nil {
+		return *cfg.Declare
+	}
+	q, _ := pool.Topology().Queue(cfg.Queue)
+	return q
 }

@@ -115,8 +115,8 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 		deadline:    deadline,
 		expire:      expire,
 		ended:       make(chan struct{}),
-		deadLetters: c.deadLetters(),
-		stream:      c.isStream(),
+		deadLetters: cfg.DeadLetters || cfg.known(c.pool).DeadLetters(),
+		stream:      cfg.isStream(c.pool),
 		offset:      c.cfg.Offset,
 		running:     true,
 		since:       time.Now(),
@@ -325,7 +325,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		args[k] = v
 	}
 	if cfg.Priority != 0 {
-		args["x-priority"] = int64(cfg.Priority)
+		args[consumerPriority] = int64(cfg.Priority)
 	}
 	if o := s.run.startAt(); !o.isZero() {
 		args[streamOffset] = o.value
@@ -349,16 +349,4 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		return nil, nil, err
 	}
 	return in, cancels, nil
-}
-
-// deadLetters reports whether the queue is known to have a dead-letter exchange.
-func (c *Consumer) deadLetters() bool {
-	if c.cfg.DeadLetters {
-		return true
-	}
-	if c.cfg.Declare != nil {
-		return c.cfg.Declare.DeadLetters()
-	}
-	q, ok := c.pool.Topology().Queue(c.cfg.Queue)
-	return ok && q.DeadLetters()
 }

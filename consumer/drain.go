@@ -161,7 +161,7 @@ func (s *session) prove(ctx context.Context, laters time.Duration) error {
 		if err := raw.Qos(1, 0, false); err != nil {
 			return err
 		}
-		in, err = raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{"x-priority": int64(leastPriority)})
+		in, err = raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{consumerPriority: int64(leastPriority)})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -23,6 +24,7 @@ type Offset struct {
 	value any // as x-stream-offset takes it
 	text  string
 	ago   time.Duration // of OffsetInterval
+	fault string        // why New refuses it
 }
 
 // The fixed offsets. A stream is stored in chunks, and what is given out begins with a
@@ -34,18 +36,28 @@ var (
 	OffsetNext  = Offset{value: "next", text: "next"}   // what is published from now on
 )
 
-// OffsetNumber begins with the message of that number, or with the oldest one after it.
+// OffsetNumber begins with the message of that number, or with the oldest one after it. New
+// refuses one above math.MaxInt64.
 func OffsetNumber(n uint64) Offset {
-	return Offset{value: int64(n), text: strconv.FormatUint(n, 10)} //nolint:gosec // AMQP's longest integer is signed
+	o := Offset{value: int64(n), text: strconv.FormatUint(n, 10)} //nolint:gosec // checked below
+	if n > math.MaxInt64 {
+		o.fault = fmt.Sprintf("OffsetNumber(%d): AMQP allows %d", n, int64(math.MaxInt64))
+	}
+	return o
 }
 
 // OffsetTime begins with the chunk that holds what was published at t.
 func OffsetTime(t time.Time) Offset { return Offset{value: t, text: t.Format(time.RFC3339)} }
 
-// OffsetInterval begins with the chunk that holds what was published so long ago.
+// OffsetInterval begins with the chunk that holds what was published so long ago, rounded up
+// to a second. New refuses one that is not positive.
 func OffsetInterval(ago time.Duration) Offset {
 	seconds := int64((ago + time.Second - 1) / time.Second)
-	return Offset{value: fmt.Sprintf("%ds", seconds), text: ago.String() + " ago", ago: ago}
+	o := Offset{value: fmt.Sprintf("%ds", seconds), text: ago.String() + " ago", ago: ago}
+	if ago <= 0 {
+		o.fault = fmt.Sprintf("OffsetInterval(%v): must be positive; OffsetNext begins with what is published from now on", ago)
+	}
+	return o
 }
 
 func (o Offset) String() string {
@@ -58,12 +70,8 @@ func (o Offset) String() string {
 func (o Offset) isZero() bool { return o.value == nil }
 
 // isStream reports whether the queue is known to be a stream.
-func (c *Consumer) isStream() bool {
-	if !c.cfg.Offset.isZero() {
-		return true
-	}
-	q, ok := c.pool.Topology().Queue(c.cfg.Queue)
-	return ok && q.Type == topology.Stream
+func (cfg *Config) isStream(pool *reconnect.Pool) bool {
+	return !cfg.Offset.isZero() || cfg.known(pool).Type == topology.Stream
 }
 
 // since is what was asked for at t if that is told by the clock: it would be another place later.

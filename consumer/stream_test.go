@@ -438,11 +438,12 @@ func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
 
 func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, consumer.Config{}, newGate().handle)
+	f := newFixture(t, consumer.Config{}, newGate().handle, queues(topology.Queue{Name: "q"}, topology.Queue{Name: "s", Type: topology.Stream}))
 	for _, cfg := range []consumer.Config{
 		{Queue: "q", Offset: consumer.OffsetFirst, Prefetch: consumer.Unlimited},
 		{Queue: "q", Offset: consumer.OffsetFirst, Arguments: amqp.Table{"x-stream-offset": "next"}},
 		{Queue: "q", Arguments: amqp.Table{"x-stream-offset": "first"}, Prefetch: consumer.Unlimited},
+		{Queue: "s", Prefetch: consumer.Unlimited}, // a stream in the pool's topology
 	} {
 		if _, err := consumer.New(f.pool, cfg); err == nil {
 			t.Errorf("%+v is taken", cfg)
