@@ -78,8 +78,10 @@ type Config struct {
 	Priority int
 
 	// Offset is where consuming a stream begins: see OffsetFirst and its like. After a lost
-	// session it goes on behind what was done. A stream is read without being emptied, and
-	// its deliveries can only be acked: a handler that fails is called again
+	// session it goes on behind what was done; if nothing had come, with what was published
+	// since it was subscribed, or, where it was for less than two minutes, since up to two
+	// minutes before: the broker's clock may be behind. A stream is read without being emptied,
+	// and its deliveries can only be acked: a handler that fails is called again
 	// with the same delivery, after the pause. Defaults to the broker's: what is
 	// published from now on.
 	Offset Offset

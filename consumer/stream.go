@@ -74,12 +74,22 @@ func (cfg *Config) isStream(pool *reconnect.Pool) bool {
 	return !cfg.Offset.isZero() || cfg.known(pool).Type == topology.Stream
 }
 
-// since is what was asked for at t if that is told by the clock: it would be another place later.
-func (o Offset) since(t time.Time) Offset {
-	if o.isZero() || o == OffsetNext || o.ago != 0 {
-		return OffsetTime(t.Add(-o.ago))
+// clockMargin is how far the broker's clock may be behind ours without anything being passed
+// over: the times in a stream are by the broker's.
+const clockMargin = 2 * time.Minute
+
+// since is what was asked for when a session began to which nothing came, if that is told by
+// the clock: it would be another place later. Whatever was published while the broker was
+// heard would have come, so only a session that lived for less than clockMargin has the next
+// begin with something older.
+func (o Offset) since(began, heard time.Time) Offset {
+	if !o.isZero() && o != OffsetNext && o.ago == 0 {
+		return o
 	}
-	return o
+	if t := heard.Add(-clockMargin); t.Before(began) {
+		began = t
+	}
+	return OffsetTime(began.Add(-o.ago))
 }
 
 // startAt is where the next session begins.
@@ -112,7 +122,7 @@ func (s *session) goOn(cause error) {
 	case p.known:
 		r.offset = OffsetNumber(p.next)
 	case s.subscribed:
-		r.offset = r.offset.since(s.began)
+		r.offset = r.offset.since(s.began, time.Now().Add(-s.ch.Quiet()))
 	}
 }
 

@@ -152,6 +152,38 @@ func TestAStreamGoesOnWithWhatCameWhileNobodyWasSubscribed(t *testing.T) {
 	}
 }
 
+// TestAStreamGoesOnThoughTheBrokersClockIsBehind, by up to two minutes: where to go on is told
+// by ours, and what comes after a cut has the broker's time. A session that has lived for
+// longer would have had what was published in that time, so its next one begins with nothing older.
+func TestAStreamGoesOnThoughTheBrokersClockIsBehind(t *testing.T) {
+	const behind = 2 * time.Minute
+	for name, tt := range map[string]struct {
+		offset       consumer.Offset
+		lived, older time.Duration
+	}{
+		"next, cut at once":     {consumer.OffsetNext, 0, behind},
+		"none, cut at once":     {consumer.Offset{}, 0, behind},
+		"interval, cut at once": {consumer.OffsetInterval(10 * time.Second), 0, behind + 10*time.Second},
+		"next, cut later":       {consumer.OffsetNext, time.Hour, 0},
+		"interval, cut later":   {consumer.OffsetInterval(10 * time.Second), time.Hour, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				began := time.Now()
+				f := newMemoryFixture(t, consumer.Config{Offset: tt.offset}, newGate().handle, aStream())
+				f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+				time.Sleep(tt.lived) // in the bubble
+				f.cut(f.subscription)
+				args, _ := f.renewed().Field("arguments").(map[string]any)
+				got, _ := args["x-stream-offset"].(time.Time)
+				if before := began.Sub(got); before < tt.older || before > tt.older+time.Second {
+					t.Errorf("it went on %v before it was subscribed, want %v", before, tt.older)
+				}
+			})
+		})
+	}
+}
+
 // TestAStreamsFailedDeliveryIsHandledAgain: nothing can be given back, and what is
 // behind it waits.
 func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
