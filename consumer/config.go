@@ -60,8 +60,12 @@ type Config struct {
 
 	// OrderBy gives the key within which order is kept while many workers run:
 	// deliveries of one key go to one worker. A delivery that failed and is given
-	// out again comes after later ones of its key. Defaults to no keys: any free
-	// worker takes the next delivery.
+	// out again comes after later ones of its key. It is called by the goroutine that
+	// reads the session's deliveries: while it blocks, nothing more is handed out, and
+	// neither a broker's cancel nor the end of Run's ctx is heeded. Two calls may run at
+	// once, when one session ends beside its successor. If it panics, that is
+	// logged, and the delivery has the key "". Defaults to no keys: any free worker takes
+	// the next delivery.
 	OrderBy func(*Delivery) string
 
 	// Prefetch is how many deliveries the broker may send ahead of their
@@ -111,7 +115,8 @@ type Config struct {
 	// OnDelivery is called with every delivery that comes, and OnSettlement with what
 	// became of each, in the order in which that happens, from one goroutine of Run that
 	// holds no lock. While one blocks, those after it wait in memory, and so
-	// does the end of Run; nothing else does. For what belongs around a handler, such as
+	// does the end of Run; nothing else does. A panic in one is not recovered, unlike a
+	// handler's: it ends the process. For what belongs around a handler, such as
 	// a span or a timer, a func(Handler) Handler is the better place.
 	OnDelivery   func(Receipt)
 	OnSettlement func(Settlement)
