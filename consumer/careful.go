@@ -19,8 +19,11 @@ var errRestored = fmt.Errorf("%w: nothing has ended the connection for a while, 
 // one delivery is asked for at a time, until as many are settled as could have been
 // given out together, or a handler asks to settle its delivery Later: it may want more of
 // them before.
+//
+// A stream counts nothing. Neither does an auto-delete queue, and that would be deleted with
+// all that is in it when the careful subscription ends.
 func (r *run) beCareful(cause error) {
-	if !reconnect.Inflicted(cause) || r.stream {
+	if !reconnect.Inflicted(cause) || r.stream || r.cfg.Declare != nil && r.cfg.Declare.AutoDelete {
 		return
 	}
 	n := int64(mostCareful)

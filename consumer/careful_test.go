@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/mqtest"
@@ -145,6 +146,22 @@ func TestWhoSettlesSeveralAtATimeGetsThemAfterACloseToo(t *testing.T) {
 		f.until("all are acked", func() bool { return f.queue.Len() == 0 })
 		if n := fmt.Sprint(f.received.of("basic.qos")[1].Field("prefetch-count")); n != "1" {
 			t.Errorf("the second session asks for %s at a time", n)
+		}
+	})
+}
+
+// TestAnAutoDeleteQueueIsNotReadOneByOne: to go back to the prefetch ends a subscription, and
+// with the last one the broker deletes the queue and all that is in it.
+func TestAnAutoDeleteQueueIsNotReadOneByOne(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		own := &topology.Queue{Name: "q", AutoDelete: true}
+		f := newMemoryFixture(t, consumer.Config{Declare: own, Prefetch: 2}, func(context.Context, *consumer.Delivery) error { return nil }, queues())
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(501, ""))
+		f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+		f.enqueue(numbered(1, 9)...)
+		time.Sleep(time.Minute) // in the bubble
+		if s := f.Stats(); s.Acked != 9 || s.Sessions != 2 {
+			t.Errorf("%d of 9 are acked, in %d sessions", s.Acked, s.Sessions)
 		}
 	})
 }

@@ -35,6 +35,8 @@ const (
 	// Handler.
 	pauseFirst   = 100 * time.Millisecond
 	pauseLongest = 30 * time.Second
+
+	consumerPriority = "x-priority" // the argument of basic.consume
 )
 
 // Config says what is consumed and how. It needs Queue or Declare.
@@ -58,26 +60,32 @@ type Config struct {
 
 	// OrderBy gives the key within which order is kept while many workers run:
 	// deliveries of one key go to one worker. A delivery that failed and is given
-	// out again comes after later ones of its key. Defaults to no keys: any free
-	// worker takes the next delivery.
+	// out again comes after later ones of its key. It is called by the goroutine that
+	// reads the session's deliveries: while it blocks, nothing more is handed out, and
+	// neither a broker's cancel nor the end of Run's ctx is heeded. Two calls may run at
+	// once, when one session ends beside its successor. If it panics, that is
+	// logged, and the delivery has the key "". Defaults to no keys: any free worker takes
+	// the next delivery.
 	OrderBy func(*Delivery) string
 
 	// Prefetch is how many deliveries the broker may send ahead of their
 	// settlement. A small value shares work fairly among consumers with slow
 	// handlers, 1 most of all; a large one keeps fast handlers busy. Unlimited
-	// is possible. Defaults to 100, or to Workers if that is more.
+	// is possible, but for a stream. Defaults to 100, or to Workers if that is more.
 	Prefetch int
 
 	// Exclusive makes this the only consumer of the queue. Defaults to false.
 	Exclusive bool
 
-	// Priority is the consumer's: those of a higher one get deliveries first.
+	// Priority is the consumer's, x-priority: those of a higher one get deliveries first.
 	// Defaults to 0.
 	Priority int
 
 	// Offset is where consuming a stream begins: see OffsetFirst and its like. After a lost
-	// session it goes on behind what was done. A stream is read without being emptied, and
-	// its deliveries can only be acked: a handler that fails is called again
+	// session it goes on behind what was done; if nothing had come, with what was published
+	// since it was subscribed, or, where it was for less than two minutes, since up to two
+	// minutes before: the broker's clock may be behind. A stream is read without being emptied,
+	// and its deliveries can only be acked: a handler that fails is called again
 	// with the same delivery, after the pause. Defaults to the broker's: what is
 	// published from now on.
 	Offset Offset
@@ -100,14 +108,15 @@ type Config struct {
 	// ack, 30 minutes as RabbitMQ is installed. Defaults to 15m; negative means no limit.
 	HandlerTimeout time.Duration
 
-	// DrainTimeout bounds how long handlers may run on when Run's ctx has
-	// ended. Defaults to 25s.
+	// DrainTimeout bounds how long handlers may run on, counted from the end of Run's
+	// ctx. Defaults to 25s.
 	DrainTimeout time.Duration
 
 	// OnDelivery is called with every delivery that comes, and OnSettlement with what
 	// became of each, in the order in which that happens, from one goroutine of Run that
 	// holds no lock. While one blocks, those after it wait in memory, and so
-	// does the end of Run; nothing else does. For what belongs around a handler, such as
+	// does the end of Run; nothing else does. A panic in one is not recovered, unlike a
+	// handler's: it ends the process. For what belongs around a handler, such as
 	// a span or a timer, a func(Handler) Handler is the better place.
 	OnDelivery   func(Receipt)
 	OnSettlement func(Settlement)
@@ -147,6 +156,12 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	if _, twice := cfg.Arguments[streamOffset]; twice && !cfg.Offset.isZero() {
 		fault("Arguments has %s, and Offset is set: use one", streamOffset)
 	}
+	if _, twice := cfg.Arguments[consumerPriority]; twice && cfg.Priority != 0 {
+		fault("Arguments has %s, and Priority is set: use one", consumerPriority)
+	}
+	if cfg.Offset.fault != "" {
+		fault("Offset is %s", cfg.Offset.fault)
+	}
 	if arguments, size, err := sendable.Table(cfg.Arguments, ""); err != nil {
 		fault("Arguments: %w", err)
 	} else if size > sendable.MaxTable {
@@ -168,7 +183,7 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		cfg.HandlerTimeout = defaultHandlerTimeout
 	}
 	switch {
-	case cfg.Prefetch == Unlimited && !cfg.Offset.isZero():
+	case cfg.Prefetch == Unlimited && cfg.isStream(pool):
 		fault("Prefetch is Unlimited: RabbitMQ wants a bound for a stream")
 	case cfg.Prefetch == 0:
 		cfg.Prefetch = max(defaultPrefetch, cfg.Workers)
@@ -199,4 +214,13 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 		cfg.Logger = pool.Logger()
 	}
 	return cfg, nil
+}
+
+// known is what Declare or the pool's topology say of the queue, if they do.
+func (cfg *Config) known(pool *reconnect.Pool) topology.Queue {
+	if cfg.Declare != nil {
+		return *cfg.Declare
+	}
+	q, _ := pool.Topology().Queue(cfg.Queue)
+	return q
 }

@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -32,11 +33,17 @@ func TestConfigNamesEveryFault(t *testing.T) {
 		{"an argument that is no number", Config{Queue: "q", Arguments: amqp.Table{"x": math.NaN()}}, "is NaN"},
 		{"an argument with a long key", Config{Queue: "q", Arguments: amqp.Table{strings.Repeat("k", 256): 1}}, "has 256 bytes"},
 		{"arguments larger than a frame", Config{Queue: "q", Arguments: amqp.Table{"x": strings.Repeat("x", 200_000)}}, "a frame has room for"},
+		{"two priorities", Config{Queue: "q", Priority: 1, Arguments: amqp.Table{"x-priority": 2}}, "Arguments has x-priority, and Priority is set: use one"},
+		{"two offsets", Config{Queue: "q", Offset: OffsetFirst, Arguments: amqp.Table{"x-stream-offset": "next"}}, "Arguments has x-stream-offset, and Offset is set: use one"},
+		{"no interval", Config{Queue: "q", Offset: OffsetInterval(0)}, "Offset is OffsetInterval(0s): must be positive; OffsetNext begins with what is published from now on"},
+		{"a negative interval of a stream", Config{Queue: "q", Offset: OffsetInterval(-time.Second)}, "Offset is OffsetInterval(-1s)"},
+		{"too large an offset", Config{Queue: "q", Offset: OffsetNumber(math.MaxInt64 + 1)}, "Offset is OffsetNumber(9223372036854775808): AMQP allows 9223372036854775807"},
+		{"a stream of its own without a bound", Config{Declare: &topology.Queue{Name: "q", Type: topology.Stream}, Prefetch: Unlimited}, "RabbitMQ wants a bound for a stream"},
 		{"a name that is too long", Config{Queue: strings.Repeat("q", 256)}, "has 256 bytes"},
 		{"a name that is no text", Config{Queue: "q\xff"}, "UTF-8"},
 	} {
 		c.cfg.Logger = slog.New(slog.DiscardHandler)
-		if _, err := c.cfg.withDefaults(nil); err == nil || !strings.Contains(err.Error(), c.fault) {
+		if _, err := c.cfg.withDefaults(new(reconnect.Pool)); err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: %v, want %q", c.claim, err, c.fault)
 		}
 	}
@@ -46,7 +53,7 @@ func TestConfigKeepsTheCallersArguments(t *testing.T) {
 	t.Parallel()
 	const large = 1 << 30
 	args := amqp.Table{"n": large, "s": "t", "x-stream-offset": 7}
-	cfg, err := Config{Queue: "q", Arguments: args, Logger: slog.New(slog.DiscardHandler)}.withDefaults(nil)
+	cfg, err := Config{Queue: "q", Arguments: args, Logger: slog.New(slog.DiscardHandler)}.withDefaults(new(reconnect.Pool))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -60,8 +60,8 @@ type run struct {
 	deadLetters bool
 	stream      bool
 	observers   *relay.Relay[any] // of Receipt and Settlement; nil without observers
-	hurried     context.Context   // ends when draining has to, although Config.DrainTimeout is not over
-	hurry       func()            // ends it
+	deadline    context.Context   // ends Config.DrainTimeout after ctx, or when Pool.Close has no more time
+	expire      func()            // ends it
 	active      atomic.Int64      // handlers that run
 	overdue     atomic.Int64      // of these, the ones that do not heed HandlerTimeout
 	careful     atomic.Int64      // deliveries that are to be settled before more than one is asked for, see beCareful
@@ -106,14 +106,17 @@ func (c *Consumer) Run(ctx context.Context, h Handler) error {
 func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	hurried, hurry := context.WithCancel(context.WithoutCancel(ctx))
-	defer hurry()
+	deadline, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	expire := func() { end(errDrained) }
+	defer expire()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainTimeout, expire) })()
 	r := &run{
-		hurried: hurried, hurry: hurry,
 		c: c, cfg: cfg, ctx: ctx, handler: h,
+		deadline:    deadline,
+		expire:      expire,
 		ended:       make(chan struct{}),
-		deadLetters: c.deadLetters(),
-		stream:      c.isStream(),
+		deadLetters: cfg.DeadLetters || cfg.known(c.pool).DeadLetters(),
+		stream:      cfg.isStream(c.pool),
 		offset:      c.cfg.Offset,
 		running:     true,
 		since:       time.Now(),
@@ -128,9 +131,9 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	c.mu.Unlock()
 	forget := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error {
 		if deadline, ok := closing.Deadline(); ok {
-			time.AfterFunc(max(time.Until(deadline)-drainReserve, leastDrain), r.hurry)
+			time.AfterFunc(max(time.Until(deadline)-drainReserve, leastDrain), r.expire)
 		} else if closing.Err() != nil {
-			time.AfterFunc(leastDrain, r.hurry)
+			time.AfterFunc(leastDrain, r.expire)
 		}
 		cancel(reconnect.ErrClosed)
 		select {
@@ -162,12 +165,7 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	cancel(err)
 	r.lingers.Wait()
 	r.closeLanes()
-	var left *DrainError
-	wait := r.cfg.DrainTimeout
-	if errors.As(r.unclean, &left) {
-		wait = workerGrace // they had their time
-	}
-	running := r.stopWorkers(wait)
+	running := r.stopWorkers()
 	r.mu.Lock()
 	r.running = false
 	r.session, r.since = nil, time.Now()
@@ -177,8 +175,9 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 		return err // the broker's or the pool's word, not ctx's
 	}
 	n, late := r.leftLate()
+	var left *DrainError
 	switch {
-	case left != nil:
+	case errors.As(r.unclean, &left):
 		left.Released += n
 		left.Running = running
 	case n > 0 || running > 0:
@@ -201,28 +200,25 @@ func (r *run) closeLanes() {
 	}
 }
 
-// stopWorkers waits for the workers, not for ever for those whose handler does
-// not heed its ctx, and returns how many of these there are.
-func (r *run) stopWorkers(wait time.Duration) int {
+// stopWorkers waits for the workers, but for those whose handler does not heed its ctx only
+// until the drain's deadline, and returns how many of these there are.
+func (r *run) stopWorkers() int {
 	done := make(chan struct{})
 	go func() {
 		r.workers.Wait()
 		close(done)
 	}()
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
 	select {
 	case <-done:
 		return 0
-	case <-timer.C:
-	case <-r.hurried.Done():
-		select {
-		case <-done:
-			return 0
-		case <-time.After(workerGrace):
-		}
+	case <-r.deadline.Done():
 	}
-	return int(r.active.Load())
+	select {
+	case <-done:
+		return 0
+	case <-time.After(workerGrace):
+		return int(r.active.Load())
+	}
 }
 
 // serve is the session function: subscribe, hand out deliveries, and end in one
@@ -289,14 +285,22 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.goOn(cause)
 	s.ch.Keep()
 	r.lingers.Go(func() { s.linger(in) })
+	if s.gone && r.stream {
+		r.beginAnew(s.queue)
+	}
 	return cause
 }
 
 // take hands a delivery to the workers.
 func (s *session) take(raw *amqp.Delivery) {
-	if d := s.receive(raw); d != nil {
-		s.run.dispatch(d)
+	d := s.receive(raw)
+	if d == nil {
+		return
 	}
+	if _, ok := d.Headers[streamOffset]; ok && d.Tag == 1 && !s.run.stream {
+		s.run.cfg.Logger.Warn("a delivery with an offset: if the queue is a stream, say so by Config.Offset or in the pool's topology, or what fails is not handled again", "queue", s.queue)
+	}
+	s.run.dispatch(d)
 }
 
 // subscribe sets the session up: prefetch, what it owns, consume.
@@ -321,7 +325,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		args[k] = v
 	}
 	if cfg.Priority != 0 {
-		args["x-priority"] = int64(cfg.Priority)
+		args[consumerPriority] = int64(cfg.Priority)
 	}
 	if o := s.run.startAt(); !o.isZero() {
 		args[streamOffset] = o.value
@@ -334,7 +338,7 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 	// Not ctx: a consume that is given up half done has its channel closed, and
 	// every delivery that came meanwhile counted as failed. A ctx that has ended by
 	// the answer is a drain.
-	alive, stop := s.untilDrained()
+	alive, stop := s.whileAlive(s.run.deadline)
 	defer stop()
 	var in <-chan amqp.Delivery
 	err = s.ch.CallSlow(alive, fmt.Sprintf("consume queue %q", s.queue), func(raw *amqp.Channel) (err error) {
@@ -345,16 +349,4 @@ func (s *session) subscribe(ctx context.Context) (<-chan amqp.Delivery, <-chan s
 		return nil, nil, err
 	}
 	return in, cancels, nil
-}
-
-// deadLetters reports whether the queue is known to have a dead-letter exchange.
-func (c *Consumer) deadLetters() bool {
-	if c.cfg.DeadLetters {
-		return true
-	}
-	if c.cfg.Declare != nil {
-		return c.cfg.Declare.DeadLetters()
-	}
-	q, ok := c.pool.Topology().Queue(c.cfg.Queue)
-	return ok && q.DeadLetters()
 }

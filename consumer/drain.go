@@ -51,10 +51,7 @@ var errDrained = errors.New("the drain's deadline has passed")
 // channel is closed. The broker counts what is unsettled when a channel closes as
 // failed, so nothing is left to that.
 func (s *session) drain(in <-chan amqp.Delivery) error {
-	r := s.run
-	ctx, cancel := context.WithTimeout(r.hurried, r.cfg.DrainTimeout)
-	defer cancel()
-	ctx, stop := s.whileAlive(ctx)
+	ctx, stop := s.whileAlive(s.run.deadline)
 	defer stop()
 
 	s.setDraining()
@@ -83,7 +80,7 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 // most until Run is drained.
 func (s *session) linger(in <-chan amqp.Delivery) {
 	r := s.run
-	ctx, stop := s.untilDrained()
+	ctx, stop := s.whileAlive(r.deadline)
 	defer stop()
 	ended := s.endSubscription(ctx, in)
 	s.giveBack(ctx, r.cfg.DrainTimeout)
@@ -164,7 +161,7 @@ func (s *session) prove(ctx context.Context, laters time.Duration) error {
 		if err := raw.Qos(1, 0, false); err != nil {
 			return err
 		}
-		in, err = raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{"x-priority": int64(leastPriority)})
+		in, err = raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{consumerPriority: int64(leastPriority)})
 		if err != nil {
 			return err
 		}
@@ -296,30 +293,6 @@ func (s *session) finishSettling() int {
 	s.wakeSettler()
 	<-s.settlerDone
 	return running
-}
-
-// untilDrained returns a ctx that ends with the session's channel, or when Run's
-// ctx has ended and the time for draining is over.
-func (s *session) untilDrained() (context.Context, func()) {
-	r := s.run
-	bounded, cancel := context.WithCancelCause(context.WithoutCancel(r.ctx))
-	disarm := context.AfterFunc(r.ctx, func() {
-		timer := time.NewTimer(r.cfg.DrainTimeout)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(errDrained)
-		case <-r.hurried.Done():
-			cancel(errDrained)
-		case <-bounded.Done():
-		}
-	})
-	ctx, stop := s.whileAlive(bounded)
-	return ctx, func() {
-		disarm()
-		cancel(nil)
-		stop()
-	}
 }
 
 // whileAlive returns a ctx that also ends with the session's channel.

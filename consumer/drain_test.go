@@ -433,3 +433,42 @@ func TestADrainWaitsForWhatIsSettledLater(t *testing.T) {
 		f.contains()
 	})
 }
+
+// TestADrainHasOneDeadline, also for a handler of which nothing is left to settle: what a
+// process has before it is killed is counted from the end of Run's ctx.
+func TestADrainHasOneDeadline(t *testing.T) {
+	for name, tt := range map[string]struct {
+		cfg    consumer.Config
+		setups []setup
+		settle func(*consumer.Delivery) error
+	}{
+		"it has acked": {settle: (*consumer.Delivery).Ack},
+		"a stream":     {consumer.Config{Offset: consumer.OffsetFirst}, []setup{aStream()}, func(*consumer.Delivery) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				begun, let := make(chan struct{}), make(chan struct{})
+				tt.cfg.DrainTimeout = 20 * time.Second
+				f := newMemoryFixture(t, tt.cfg, func(_ context.Context, d *consumer.Delivery) error {
+					err := tt.settle(d)
+					close(begun)
+					<-let // it does not heed its ctx
+					return err
+				}, tt.setups...)
+				f.enqueue("a")
+				receive(t, begun)
+				began := time.Now()
+				f.stop()
+				err := f.wait()
+				var left *consumer.DrainError
+				if !errors.As(err, &left) || left.Running != 1 || left.Released != 0 {
+					t.Errorf("Run returned %v", err)
+				}
+				if took := time.Since(began); took < 20*time.Second || took > 21*time.Second {
+					t.Errorf("it took %v", took)
+				}
+				close(let)
+			})
+		})
+	}
+}

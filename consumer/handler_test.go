@@ -16,6 +16,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -116,7 +117,7 @@ func TestCorrelationHeaderOfProducerIsTakenOff(t *testing.T) {
 
 func TestConfigTellsAllItsFaults(t *testing.T) {
 	t.Parallel()
-	_, err := Config{Workers: -1, Prefetch: -2, FlushInterval: -1, DrainTimeout: -1, Bindings: []topology.Binding{{Exchange: "e"}}}.withDefaults(nil)
+	_, err := Config{Workers: -1, Prefetch: -2, FlushInterval: -1, DrainTimeout: -1, Bindings: []topology.Binding{{Exchange: "e"}}}.withDefaults(new(reconnect.Pool))
 	if err == nil {
 		t.Fatal("no fault")
 	}
@@ -130,7 +131,7 @@ func TestConfigTellsAllItsFaults(t *testing.T) {
 		"Bindings belong to":         {Queue: "q", Bindings: []topology.Binding{{Exchange: "e"}}},
 		`Queue is "a" and Declare "`: {Queue: "a", Declare: &topology.Queue{Name: "b", Exclusive: true, Type: topology.Classic}},
 	} {
-		if _, err := cfg.withDefaults(nil); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := cfg.withDefaults(new(reconnect.Pool)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("want %q: %v", want, err)
 		}
 	}

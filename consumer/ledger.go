@@ -82,9 +82,6 @@ func (l *ledger) writes(noMultiple bool) int {
 	return n
 }
 
-// unwritten is how many deliveries the broker counts as not settled.
-func (l *ledger) unwritten() int { return l.open + l.pending() }
-
 // flush appends to ws what is to be written now, and counts it as written.
 //
 // Verdicts other than ack come first, each on its own. Then one ack, multiple

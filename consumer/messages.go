@@ -23,8 +23,9 @@ var errNotSettled = errors.New("the loop over Messages went on without settling 
 // The body of the loop settles each delivery. One that it goes on without settling counts
 // as failed, and is released after a pause, as is one at which a handler fails. Leaving the loop,
 // by break, return or a panic, releases the present one unless it is settled, and
-// drains as Run does at the end of its ctx. The end of ctx ends the loop
-// without an error. Config.Workers does not count: the loop takes one delivery at a time.
+// drains as Run does at the end of its ctx; what Run would return then is logged at Warn,
+// as nothing can be handed to a loop that has been left. The end of ctx ends the loop without
+// an error, or with that of the drain. Config.Workers does not count: the loop takes one delivery at a time.
 func (c *Consumer) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 	return func(yield func(*Delivery, error) bool) {
 		ctx, stop := context.WithCancel(ctx)
@@ -34,10 +35,16 @@ func (c *Consumer) Messages(ctx context.Context) iter.Seq2[*Delivery, error] {
 		cfg := c.cfg
 		cfg.Workers = 1                                         // more would race for the turns, and their deliveries' HandlerTimeout would run
 		go func() { result <- c.consume(ctx, l.handle, cfg) }() // waited for, whichever way the loop is left
+		drain := func() {
+			stop()
+			if err := <-result; err != nil {
+				cfg.Logger.Warn("the drain after a loop that was left", "queue", cfg.Queue, "error", err)
+			}
+		}
 		for {
 			select {
 			case t := <-l.next:
-				if !l.turn(yield, t, func() { stop(); <-result }) {
+				if !l.turn(yield, t, drain) {
 					return
 				}
 			case err := <-result:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,6 +109,28 @@ func TestBreakingOutOfMessagesKeepsWhatIsSettled(t *testing.T) {
 	if got := left(t, q); !slices.Equal(got, []string{"2"}) {
 		t.Errorf("the queue has %v", got)
 	}
+}
+
+// TestLeavingMessagesLogsWhatTheDrainSays: nobody takes an error any more.
+func TestLeavingMessagesLogsWhatTheDrainSays(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		f.enqueue("a")
+		silent := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "channel.close-ok", Count: 1, Do: mqtest.Drop()})
+		for _, err := range f.Messages(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		if log := f.log.String(); silent.Hits() != 1 || !strings.Contains(log, "level=WARN msg=\"the drain after a loop") || !strings.Contains(log, "close channel") {
+			t.Errorf("after %d closes without an answer the log is\n%s", silent.Hits(), log)
+		}
+	})
 }
 
 // TestAPanicInALoopOverMessagesReleasesThePresentOne: and the consumer is drained before

@@ -87,8 +87,6 @@ func (s *session) receive(raw *amqp.Delivery) *Delivery {
 	s.run.received(d)
 	if s.run.stream {
 		s.progress.add(d.Tag, d)
-	} else if _, ok := raw.Headers[streamOffset]; ok && d.Tag == 1 {
-		s.run.cfg.Logger.Warn("a delivery with an offset: if the queue is a stream, say so by Config.Offset or in the pool's topology, or what fails is not handled again", "queue", s.queue)
 	}
 	s.queued[d] = struct{}{}
 	return d

@@ -1,11 +1,16 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/mqkit/mqkit/reconnect"
 	"github.com/mqkit/mqkit/topology"
 )
 
@@ -19,6 +24,7 @@ type Offset struct {
 	value any // as x-stream-offset takes it
 	text  string
 	ago   time.Duration // of OffsetInterval
+	fault string        // why New refuses it
 }
 
 // The fixed offsets. A stream is stored in chunks, and what is given out begins with a
@@ -30,18 +36,28 @@ var (
 	OffsetNext  = Offset{value: "next", text: "next"}   // what is published from now on
 )
 
-// OffsetNumber begins with the message of that number, or with the oldest one after it.
+// OffsetNumber begins with the message of that number, or with the oldest one after it. New
+// refuses one above math.MaxInt64.
 func OffsetNumber(n uint64) Offset {
-	return Offset{value: int64(n), text: strconv.FormatUint(n, 10)} //nolint:gosec // AMQP's longest integer is signed
+	o := Offset{value: int64(n), text: strconv.FormatUint(n, 10)} //nolint:gosec // checked below
+	if n > math.MaxInt64 {
+		o.fault = fmt.Sprintf("OffsetNumber(%d): AMQP allows %d", n, int64(math.MaxInt64))
+	}
+	return o
 }
 
 // OffsetTime begins with the chunk that holds what was published at t.
 func OffsetTime(t time.Time) Offset { return Offset{value: t, text: t.Format(time.RFC3339)} }
 
-// OffsetInterval begins with the chunk that holds what was published so long ago.
+// OffsetInterval begins with the chunk that holds what was published so long ago, rounded up
+// to a second. New refuses one that is not positive.
 func OffsetInterval(ago time.Duration) Offset {
 	seconds := int64((ago + time.Second - 1) / time.Second)
-	return Offset{value: fmt.Sprintf("%ds", seconds), text: ago.String() + " ago", ago: ago}
+	o := Offset{value: fmt.Sprintf("%ds", seconds), text: ago.String() + " ago", ago: ago}
+	if ago <= 0 {
+		o.fault = fmt.Sprintf("OffsetInterval(%v): must be positive; OffsetNext begins with what is published from now on", ago)
+	}
+	return o
 }
 
 func (o Offset) String() string {
@@ -54,20 +70,26 @@ func (o Offset) String() string {
 func (o Offset) isZero() bool { return o.value == nil }
 
 // isStream reports whether the queue is known to be a stream.
-func (c *Consumer) isStream() bool {
-	if !c.cfg.Offset.isZero() {
-		return true
-	}
-	q, ok := c.pool.Topology().Queue(c.cfg.Queue)
-	return ok && q.Type == topology.Stream
+func (cfg *Config) isStream(pool *reconnect.Pool) bool {
+	return !cfg.Offset.isZero() || cfg.known(pool).Type == topology.Stream
 }
 
-// since is what was asked for at t if that is told by the clock: it would be another place later.
-func (o Offset) since(t time.Time) Offset {
-	if o.isZero() || o == OffsetNext || o.ago != 0 {
-		return OffsetTime(t.Add(-o.ago))
+// clockMargin is how far the broker's clock may be behind ours without anything being passed
+// over: the times in a stream are by the broker's.
+const clockMargin = 2 * time.Minute
+
+// since is what was asked for when a session began to which nothing came, if that is told by
+// the clock: it would be another place later. Whatever was published while the broker was
+// heard would have come, so only a session that lived for less than clockMargin has the next
+// begin with something older.
+func (o Offset) since(began, heard time.Time) Offset {
+	if !o.isZero() && o != OffsetNext && o.ago == 0 {
+		return o
 	}
-	return o
+	if t := heard.Add(-clockMargin); t.Before(began) {
+		began = t
+	}
+	return OffsetTime(began.Add(-o.ago))
 }
 
 // startAt is where the next session begins.
@@ -79,8 +101,9 @@ func (r *run) startAt() Offset {
 
 // goOn has the next session of a stream begin where this one, which ends for cause, has not
 // done its work: where nothing had come, at what came since it was subscribed. A stream that
-// is gone will be another one, if it comes back, and all that is in it is new. Only the first
-// call counts: what handlers do after that must not lead back behind a newer session.
+// is gone will be another one, if it comes back, and all that is in it is new; see beginAnew
+// too. Only the first call counts: what handlers do after that must not lead back behind a
+// newer session.
 func (s *session) goOn(cause error) {
 	r := s.run
 	s.mu.Lock()
@@ -99,7 +122,53 @@ func (s *session) goOn(cause error) {
 	case p.known:
 		r.offset = OffsetNumber(p.next)
 	case s.subscribed:
-		r.offset = r.offset.since(s.began)
+		r.offset = r.offset.since(s.began, time.Now().Add(-s.ch.Quiet()))
+	}
+}
+
+const (
+	// goneWithin is how long it is asked for a stream whose subscription the broker has
+	// cancelled: RabbitMQ cancels it first, and then deletes what it knows of the queue.
+	goneWithin = 2 * time.Second
+
+	// goneTick is how often.
+	goneTick = 50 * time.Millisecond
+)
+
+// beginAnew has the next session begin with the first message if the stream, whose
+// subscription the broker has cancelled, is gone. That is asked before the session ends, or the
+// pool would have declared it again, and on another channel, since the answer ends it. If
+// the stream is there (its node was lost, a delivery was overdue), or nothing is answered, the
+// session goes on where it was.
+func (r *run) beginAnew(stream string) {
+	ctx, cancel := context.WithTimeout(r.ctx, goneWithin)
+	defer cancel()
+	ch, err := r.c.pool.Acquire(ctx, reconnect.Consuming)
+	if err != nil {
+		return
+	}
+	defer ch.Release()
+	tick := time.NewTicker(goneTick)
+	defer tick.Stop()
+	for {
+		err := ch.CallSlow(ctx, "look for the stream", func(raw *amqp.Channel) error {
+			_, err := topology.DeclareQueue(ctx, raw, topology.Queue{Name: stream, Passive: true})
+			return err
+		})
+		switch {
+		case isNotFound(err):
+			r.mu.Lock()
+			r.offset = OffsetFirst
+			r.mu.Unlock()
+			return
+		case err != nil:
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -152,6 +152,38 @@ func TestAStreamGoesOnWithWhatCameWhileNobodyWasSubscribed(t *testing.T) {
 	}
 }
 
+// TestAStreamGoesOnThoughTheBrokersClockIsBehind, by up to two minutes: where to go on is told
+// by ours, and what comes after a cut has the broker's time. A session that has lived for
+// longer would have had what was published in that time, so its next one begins with nothing older.
+func TestAStreamGoesOnThoughTheBrokersClockIsBehind(t *testing.T) {
+	const behind = 2 * time.Minute
+	for name, tt := range map[string]struct {
+		offset       consumer.Offset
+		lived, older time.Duration
+	}{
+		"next, cut at once":     {consumer.OffsetNext, 0, behind},
+		"none, cut at once":     {consumer.Offset{}, 0, behind},
+		"interval, cut at once": {consumer.OffsetInterval(10 * time.Second), 0, behind + 10*time.Second},
+		"next, cut later":       {consumer.OffsetNext, time.Hour, 0},
+		"interval, cut later":   {consumer.OffsetInterval(10 * time.Second), time.Hour, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				began := time.Now()
+				f := newMemoryFixture(t, consumer.Config{Offset: tt.offset}, newGate().handle, aStream())
+				f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+				time.Sleep(tt.lived) // in the bubble
+				f.cut(f.subscription)
+				args, _ := f.renewed().Field("arguments").(map[string]any)
+				got, _ := args["x-stream-offset"].(time.Time)
+				if before := began.Sub(got); before < tt.older || before > tt.older+time.Second {
+					t.Errorf("it went on %v before it was subscribed, want %v", before, tt.older)
+				}
+			})
+		})
+	}
+}
+
 // TestAStreamsFailedDeliveryIsHandledAgain: nothing can be given back, and what is
 // behind it waits.
 func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
@@ -227,6 +259,44 @@ func TestAStreamThatNobodyHasCalledOneIsToldOf(t *testing.T) {
 	}
 }
 
+// TestALoggerMayAskTheConsumer while it is told of something: no lock is held.
+func TestALoggerMayAskTheConsumer(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, consumer.Config{}, newGate().handle)
+	var c *consumer.Consumer
+	ready := make(chan struct{})
+	asks := writer(func(line []byte) (int, error) {
+		<-ready
+		_ = c.Status()
+		return f.log.Write(line)
+	})
+	failed := false
+	var stop func()
+	c, stop = f.consumeStream(consumer.Config{Logger: slog.New(slog.NewTextHandler(asks, nil))}, func(context.Context, *consumer.Delivery) error {
+		if !failed {
+			failed = true
+			panic("for the log")
+		}
+		return nil
+	})
+	close(ready)
+	f.until("it is subscribed", func() bool { return c.Stats().Sessions == 1 })
+	for _, body := range []string{"2", "3"} {
+		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
+	}
+	f.until("what did not fail is acked", func() bool { return c.Stats().Acked == 1 })
+	stop()
+	for _, want := range []string{"subscribed", "if the queue is a stream", "handler panicked"} {
+		if !strings.Contains(f.log.String(), want) {
+			t.Errorf("not told of: %s", want)
+		}
+	}
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
 // consumeStream consumes a stream "s", which holds "0" and "1", and of which the pool does
 // not know, until stop.
 func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *consumer.Consumer, stop func()) {
@@ -242,7 +312,10 @@ func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *con
 	for _, body := range []string{"0", "1"} {
 		f.broker.Queue("s").Enqueue(mqtest.Message{Body: []byte(body)})
 	}
-	cfg.Queue, cfg.Logger = "s", slog.New(slog.NewTextHandler(f.log, nil))
+	cfg.Queue = "s"
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.NewTextHandler(f.log, nil))
+	}
 	if c, err = consumer.New(f.pool, cfg); err != nil {
 		f.t.Fatal(err)
 	}
@@ -325,6 +398,61 @@ func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
 	f.beginsAnew()
 }
 
+// TestAStreamThatIsDeclaredAgainBeginsAnew: the pool has it back before anything is answered by a
+// 404. RabbitMQ cancels first, and deletes what it knows of the queue a little later.
+func TestAStreamThatIsDeclaredAgainBeginsAnew(t *testing.T) {
+	for name, lose := range map[string]func(*fixture){
+		"at once": func(f *fixture) { f.queue.Delete() },
+		"later": func(f *fixture) {
+			f.cancel()
+			time.Sleep(300 * time.Millisecond) // in the bubble
+			f.queue.Delete()
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				var handled []string
+				f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
+					handled = append(handled, string(d.Body))
+					return nil
+				}, aStream())
+				f.enqueue("0", "1", "2")
+				f.until("all are acked", func() bool { return f.Status().Acked == 3 })
+				lose(f)
+				f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+				f.enqueue("a", "b")
+				f.until("all are acked", func() bool { return f.Status().Acked == 5 })
+				if want := []string{"0", "1", "2", "a", "b"}; !slices.Equal(handled, want) || f.Stats().Sessions != 2 {
+					t.Errorf("handled %q, want %q, in %d sessions", handled, want, f.Stats().Sessions)
+				}
+			})
+		})
+	}
+}
+
+// TestACancelledStreamThatIsStillThereGoesOn behind what was done, also if the connection
+// is lost while that is asked.
+func TestACancelledStreamThatIsStillThereGoesOn(t *testing.T) {
+	for name, do := range map[string]mqtest.Action{"it is there": mqtest.Pass(), "the connection is lost": mqtest.Cut()} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst}, func(context.Context, *consumer.Delivery) error { return nil }, aStream())
+				f.enqueue("0", "1", "2")
+				f.until("all are acked", func() bool { return f.Status().Acked == 3 })
+				asked := f.broker.Inject(mqtest.Fault{
+					Point: mqtest.Received, Method: "queue.declare", If: func(e *mqtest.Event) bool { return e.Field("passive") == true },
+					Count: 1, Do: do,
+				})
+				f.cancel()
+				args, _ := f.renewed().Field("arguments").(map[string]any)
+				if args["x-stream-offset"] != int64(3) || asked.Hits() != 1 {
+					t.Errorf("it went on at %v, want 3; asked %d times", args["x-stream-offset"], asked.Hits())
+				}
+			})
+		})
+	}
+}
+
 // TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins: it may end long after.
 func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
 	t.Parallel()
@@ -342,11 +470,12 @@ func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
 
 func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, consumer.Config{}, newGate().handle)
+	f := newFixture(t, consumer.Config{}, newGate().handle, queues(topology.Queue{Name: "q"}, topology.Queue{Name: "s", Type: topology.Stream}))
 	for _, cfg := range []consumer.Config{
 		{Queue: "q", Offset: consumer.OffsetFirst, Prefetch: consumer.Unlimited},
 		{Queue: "q", Offset: consumer.OffsetFirst, Arguments: amqp.Table{"x-stream-offset": "next"}},
 		{Queue: "q", Arguments: amqp.Table{"x-stream-offset": "first"}, Prefetch: consumer.Unlimited},
+		{Queue: "s", Prefetch: consumer.Unlimited}, // a stream in the pool's topology
 	} {
 		if _, err := consumer.New(f.pool, cfg); err == nil {
 			t.Errorf("%+v is taken", cfg)

@@ -119,8 +119,8 @@ func TestAStreamGoesOnWithWhatCameDuringAnOutage(t *testing.T) {
 		mustBe(t, p.Publish(t.Context(), producer.Text(fmt.Sprint(n+i)).ToQueue(queue)), producer.Confirmed)
 	}
 	must(t, proxy.AcceptConnections())
-	eventually(t, "what came during the outage is consumed", patience, func() bool { return len(got.seen()) >= 3 })
-	if s := got.seen(); s[0] != n || s[len(s)-1] != n+2 {
+	eventually(t, "what came during the outage is consumed", patience, func() bool { s := got.seen(); return len(s) >= 3 && s[len(s)-1] == n+2 })
+	if s := got.seen(); s[len(s)-3] != n { // older ones may come first: the session was a short one
 		t.Errorf("it went on with %v", s)
 	}
 }
