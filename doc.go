@@ -25,8 +25,9 @@
 //   - An ack on the wire names a delivery whose handler has finished. A verdict
 //     for a delivery of an earlier connection is an error and touches nothing.
 //   - A consumer is subscribed, or its Status says why not and it is trying.
-//   - By default no message is dropped: one whose handler fails goes back to the
-//     queue.
+//   - mqkit drops no message by default: one whose handler fails goes back to the
+//     queue. (RabbitMQ 4.0 to 4.2 count that, up to the queue's delivery limit; see
+//     docs/guarantees.md.)
 //   - Passwords do not reach an error or a log line.
 //   - After Close no goroutine, channel or connection is left.
 //

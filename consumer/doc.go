@@ -12,8 +12,10 @@
 // # What it guarantees
 //
 // A message is acked only after its handler returned nil (or called Ack). None
-// is dropped by default: a handler that fails or panics gets the message again,
-// after a pause.
+// is dropped by mqkit by default: a handler that fails or panics gets the message
+// again, after a pause. RabbitMQ 4.0 to 4.2 count that as a failed delivery, and have a
+// delivery limit of 20 for quorum queues by default: what is beyond it is dropped if
+// the queue has no dead-letter exchange.
 //
 // Whatever ends the subscription (a lost connection, a channel error, a deleted
 // queue, a broker's cancel, an overdue ack), it subscribes again; Status says at

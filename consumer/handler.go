@@ -11,8 +11,8 @@ import (
 
 // Handler handles one delivery. Nil acks it. An error made by Reject, Requeue
 // or Release does that. Any other error, and a panic, releases it after a pause
-// that grows from 100 ms to 30 s while nothing else succeeds: no message is
-// dropped by default, and none spins. If the handler has settled the delivery
+// that grows from 100 ms to 30 s while nothing else succeeds: mqkit drops no
+// message by default, and none spins. If the handler has settled the delivery
 // itself, that stands.
 //
 // ctx carries the values of Run's ctx. It ends when the delivery's session is

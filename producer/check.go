@@ -2,7 +2,6 @@ package producer
 
 import (
 	"fmt"
-	"math"
 	"regexp"
 	"strconv"
 
@@ -33,6 +32,9 @@ const (
 	// mostBody is what RabbitMQ can be configured to take at most. For more it closes
 	// the connection, not the channel.
 	mostBody = 512 << 20
+
+	// longestExpiration is ten years in milliseconds, what RabbitMQ 4.3 takes at most.
+	longestExpiration = 315_360_000_000
 )
 
 // check finds what in m breaks a rule of AMQP or of the driver, before the
@@ -62,8 +64,8 @@ func check(m *Message) (headers amqp.Table, size int, err error) {
 		size += 1 + len(s.value)
 	}
 	if m.Expiration != "" {
-		if n, err := strconv.ParseInt(m.Expiration, 10, 64); err != nil || n < 0 || n > math.MaxUint32 || m.Expiration[0] == '+' {
-			return nil, 0, refuse("Expiration", "%q is not a number of milliseconds from 0 to %d (see TTL)", m.Expiration, uint32(math.MaxUint32))
+		if n, err := strconv.ParseInt(m.Expiration, 10, 64); err != nil || n < 0 || n > longestExpiration || m.Expiration[0] == '+' {
+			return nil, 0, refuse("Expiration", "%q is not a number of milliseconds from 0 to %d (see TTL)", m.Expiration, longestExpiration)
 		}
 	}
 	if !m.Timestamp.IsZero() { // zero is not sent

@@ -79,12 +79,12 @@ func TestEveryPropertyOfMessageIsChecked(t *testing.T) {
 
 func TestExpirationIsANumberOfMilliseconds(t *testing.T) {
 	t.Parallel()
-	for _, good := range []string{"", "0", "1", "007", "60000", "4294967295"} {
+	for _, good := range []string{"", "0", "1", "007", "60000", "4294967296", "315360000000"} {
 		if _, _, err := check(&Message{Expiration: good}); err != nil {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"-1", "+1", "1s", "1.5", " 1", "1 ", "1_000", "0x10", "4294967296", "99999999999999999999", "soon"} {
+	for _, bad := range []string{"-1", "+1", "1s", "1.5", " 1", "1 ", "1_000", "0x10", "315360000001", "99999999999999999999", "soon"} {
 		if _, _, err := check(&Message{Expiration: bad}); err == nil || refusal(t, err) != "Expiration" {
 			t.Errorf("%q: %v", bad, err)
 		}

@@ -53,6 +53,7 @@ func run(ctx context.Context) error {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second one ends it at once
 	err := run(ctx)
 	stop()
 	if err != nil {

@@ -21,6 +21,7 @@ func main() {
 	n := flag.Int("n", 100, "how many tasks")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second one ends it at once
 	err := run(ctx, *n)
 	stop()
 	if err != nil {

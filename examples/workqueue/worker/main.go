@@ -43,6 +43,7 @@ func main() {
 	prefetch := flag.Int("prefetch", 1, "how many tasks to be given at a time; 1 shares them most fairly")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second one ends it at once
 	err := run(ctx, w, *prefetch)
 	stop()
 	fmt.Printf("%s: did %d tasks\n", w.name, w.done)
