@@ -17,98 +17,31 @@ import (
 
 // What a round publishes and consumes, and the books of it.
 
-// What is known of a message in round.open.
-const wasConfirmed, wasHandled = 1, 2
-
-// meets notes that a message was confirmed, or that a handler is done with it. It is done
-// when both are.
-func (r *round) meets(id string, confirmed bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	before, now := r.open[id], wasHandled
-	if confirmed {
-		now = wasConfirmed
-	}
-	if before|now == wasConfirmed|wasHandled {
-		delete(r.open, id)
-	} else {
-		r.open[id] = now
-	}
-}
-
-// missing are those that were confirmed and are not handled yet.
-func (r *round) missing() (ids []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for id, state := range r.open {
-		if state == wasConfirmed {
-			ids = append(ids, id)
-		}
-	}
-	return ids
-}
-
-// tellMissing names some of what is missing, if the test has failed.
-func (r *round) tellMissing() {
-	if ids := r.missing(); r.t.Failed() {
-		r.t.Logf("%d messages were confirmed and are not handled, such as %v", len(ids), ids[:min(10, len(ids))])
-	}
-}
-
-func (r *round) attempted(a producer.Attempt) {
-	r.sessions.Store(a.Session)
-	r.books.Attempted(ledger.Attempt{ID: a.MessageID, Attempt: a.Number, Session: a.Session, Number: a.Tag})
-}
-
-func (r *round) told(o producer.Outcome) {
-	r.books.Told(ledger.Verdict{ID: o.MessageID, Verdict: o.Verdict.String()})
-	if o.Verdict == producer.Confirmed {
-		r.confirmed.Add(1)
-		r.meets(o.MessageID, true)
-		r.passes(time.Now())
-	}
-}
-
 // passes notes the moment of a confirm.
-func (r *round) passes(now time.Time) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (r *round) passes(o producer.Outcome) {
+	if o.Verdict != producer.Confirmed {
+		return
+	}
+	r.clock.Lock()
+	defer r.clock.Unlock()
+	now := time.Now()
 	r.longest = max(r.longest, now.Sub(r.at))
 	r.at = now
 }
 
 // gap is the longest time without a confirm since it was asked for last.
 func (r *round) gap() time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.clock.Lock()
+	defer r.clock.Unlock()
 	longest := r.longest
 	r.longest = 0
 	return longest
 }
 
-// isDone reports whether a settlement is the end of a message.
-func (r *round) isDone(verdict string) bool {
-	return verdict == "ack" || verdict == "reject" && !r.manner.deadLetters
-}
-
 // consume consumes a queue by mqkit.
 func (r *round) consume(queue string, h consumer.Handler) {
 	r.t.Helper()
-	r.watched = append(r.watched, consume(r.t, r.pool, consumer.Config{
-		Queue: queue, Workers: 4, Prefetch: 200,
-		OnDelivery: func(d consumer.Receipt) {
-			r.mu.Lock()
-			r.last[d.Queue] = d.ConsumerTag
-			r.mu.Unlock()
-			r.books.Received(ledger.Receipt{ID: d.MessageID, Queue: d.Queue, Session: d.ConsumerTag, Tag: d.Tag, Redelivered: d.Redelivered, Failures: d.Attempt - 1})
-		},
-		OnSettlement: func(s consumer.Settlement) {
-			r.books.Settled(ledger.Settlement{ID: s.MessageID, Session: s.ConsumerTag, Tag: s.Tag, Done: s.Verdict})
-			if r.isDone(s.Verdict) {
-				r.meets(s.MessageID, false)
-			}
-		},
-	}, h))
+	r.watched = append(r.watched, consume(r.t, r.pool, r.consumes(consumer.Config{Queue: queue, Workers: 4, Prefetch: 200}), h))
 }
 
 // handler acks most.
@@ -116,7 +49,6 @@ func (r *round) handler() consumer.Handler {
 	var mu sync.Mutex
 	dice := rand.New(rand.NewPCG(r.r.Uint64(), 7))
 	return func(context.Context, *consumer.Delivery) error {
-		r.handled.Add(1)
 		mu.Lock()
 		defer mu.Unlock()
 		switch n := dice.IntN(1000); {
@@ -165,13 +97,9 @@ func (r *round) getOn(ctx context.Context, url, session string) {
 		if r.manner.deadLetters && d.DeliveryTag%100 == 0 {
 			done, settle = "reject", func() error { return d.Reject(false) }
 		}
-		r.books.Settled(ledger.Settlement{ID: d.MessageId, Session: session, Tag: d.DeliveryTag, Done: done})
+		r.settled(ledger.Settlement{ID: d.MessageId, Session: session, Tag: d.DeliveryTag, Done: done})
 		if err := settle(); err != nil {
 			return // it may be given out again
-		}
-		r.handled.Add(1)
-		if r.isDone(done) {
-			r.meets(d.MessageId, false)
 		}
 	}
 }
@@ -202,8 +130,7 @@ func (r *round) publish(ctx context.Context, publisher int) {
 			return
 		}
 		if r.manner.sync {
-			err := c.Wait(context.WithoutCancel(ctx))
-			r.books.Answered(ledger.Verdict{ID: m.MessageID, Verdict: producer.VerdictOf(err).String()})
+			r.answered(m.MessageID, c.Wait(context.WithoutCancel(ctx)))
 		}
 		if *chaosPause > 0 {
 			pause(ctx, *chaosPause)

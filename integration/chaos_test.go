@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
-
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/internal/ledger"
 	"github.com/mqkit/mqkit/producer"
@@ -160,8 +158,8 @@ func spread(list []time.Duration) string {
 // round is one queue with its books and some faults.
 type round struct {
 	*chaos
+	*account
 	manner   manner
-	books    *ledger.Books
 	queue    string
 	exchange string // what is published to it comes to the queue as well
 	side     string // a queue that may be deleted: what is in it is in no book
@@ -169,16 +167,12 @@ type round struct {
 	states   *states
 	producer *producer.Producer
 
-	sessions  atomic.Uint64 // of the producer
-	confirmed atomic.Int64
-	handled   atomic.Int64
-	watched   []*consuming
+	sessions atomic.Uint64 // of the producer
+	watched  []*consuming
 
-	mu      sync.Mutex // guards what follows
-	open    map[string]int
-	last    map[string]string // the present session of each queue's consumer
-	at      time.Time         // of the last confirm
-	longest time.Duration     // between two confirms, since that was asked for
+	clock   sync.Mutex    // guards what follows
+	at      time.Time     // of the last confirm
+	longest time.Duration // between two confirms, since that was asked for
 }
 
 // round plays one.
@@ -186,7 +180,7 @@ func (c *chaos) round(m manner) {
 	t := c.t
 	began := time.Now()
 	queue := uniqueName(t)
-	r := &round{chaos: c, manner: m, queue: queue, exchange: queue + ".x", side: queue + ".side", open: map[string]int{}, last: map[string]string{}, at: time.Now(), books: &ledger.Books{Queue: queue, DeadLetters: m.deadLetters}}
+	r := &round{chaos: c, manner: m, queue: queue, exchange: queue + ".x", side: queue + ".side", at: time.Now(), account: newAccount(queue, m.deadLetters)}
 	cfg := quorum(queue, c.urls...)
 	cfg.Heartbeat = 2 * time.Second // a half-open connection is noticed in four
 	cfg.Topology.Exchanges = []topology.Exchange{{Name: r.exchange, Kind: topology.KindFanout}}
@@ -204,9 +198,12 @@ func (c *chaos) round(m manner) {
 	}
 	r.pool, r.states = open(t, cfg)
 	c.written()
-	r.producer = newProducer(t, r.pool, producer.Config{OnAttempt: r.attempted, OnVerdict: r.told})
+	r.producer = newProducer(t, r.pool, r.publishes(producer.Config{
+		OnAttempt: func(a producer.Attempt) { r.sessions.Store(a.Session) },
+		OnVerdict: r.passes,
+	}))
 
-	defer r.tellMissing()
+	defer r.tellMissing(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var load, getting sync.WaitGroup
@@ -233,13 +230,13 @@ func (c *chaos) round(m manner) {
 	}
 	faults := c.faults(r)
 	for _, f := range faults {
-		r.settle(betweenFaults)
+		r.awaitMore(t, betweenFaults, c.patient)
 		r.suffer(f)
 		if t.Failed() {
 			break
 		}
 	}
-	r.settle(betweenFaults)
+	r.awaitMore(t, betweenFaults, c.patient)
 	stop()
 	load.Wait()
 
@@ -277,22 +274,11 @@ func (c *chaos) round(m manner) {
 	if err := r.pool.Close(end); err != nil {
 		t.Errorf("close the pool: %v", err)
 	}
-	for _, name := range []string{queue, dead} {
-		if orderly && r.last[name] != "" {
-			r.books.Orderly = append(r.books.Orderly, r.last[name])
-		}
-		if name == queue || m.deadLetters {
-			r.books.Left = append(r.books.Left, left(t, ch, name)...)
-		}
+	queues := []string{queue}
+	if m.deadLetters {
+		queues = append(queues, dead)
 	}
-	report := ledger.Check(r.books)
-	for i, f := range report.Findings {
-		if i == 20 {
-			t.Errorf("and %d more", len(report.Findings)-i)
-			break
-		}
-		t.Error(f)
-	}
+	report := r.judge(t, ch, orderly, queues...)
 	for _, verdict := range []producer.Verdict{producer.NotSent, producer.Unknown} { // nobody has given a message up
 		if n := report.Verdicts[verdict.String()]; n > 0 {
 			t.Errorf("%d messages are called %s", n, verdict)
@@ -308,12 +294,6 @@ func (c *chaos) round(m manner) {
 		t.Error(err)
 	}
 	t.Logf("%s: %d faults, %d messages, in %v", m, len(faults), report.Messages, time.Since(began).Round(time.Second))
-}
-
-// settle waits until n more messages are confirmed.
-func (r *round) settle(n int64) {
-	want := r.confirmed.Load() + n
-	eventually(r.t, fmt.Sprintf("%d more messages are confirmed", n), r.patient, func() bool { return r.confirmed.Load() >= want })
 }
 
 // troubles counts what the client has noticed: lost connections, alarms, sessions that
@@ -352,21 +332,6 @@ func (r *round) suffer(f *mishap) {
 		r.seen[f.name]++
 	}
 	r.silent[f.name] = append(r.silent[f.name], r.gap())
-}
-
-// left takes what is in a queue that nobody consumes any more.
-func left(t *testing.T, ch *amqp.Channel, queue string) (ids []string) {
-	t.Helper()
-	for {
-		d, ok, err := ch.Get(queue, true)
-		if err != nil {
-			t.Errorf("get what is left in %s: %v", queue, err)
-		}
-		if err != nil || !ok {
-			return ids
-		}
-		ids = append(ids, d.MessageId)
-	}
 }
 
 // notices waits until the client has noticed something since troubles were before, by what

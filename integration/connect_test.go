@@ -244,12 +244,10 @@ func TestANodeThatIsKilledInTheHandshakeAndOneThatFreezes(t *testing.T) {
 	}
 	t.Logf("%d attempts failed, the first: %v", len(failed), failed[0].Err)
 
-	p := newProducer(t, pool, producer.Config{})
-	tr := newTraffic(queue)
-	consume(t, pool, consumer.Config{Queue: queue}, tr.handle).awaitSubscribed(t)
+	tr := newTraffic(t, pool, queue, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	load := tr.publish(ctx, p, 2)
+	load := tr.publish(ctx, t, 2)
 	tr.awaitConfirmed(t, 20)
 	roles := []reconnect.Role{reconnect.Publishing, reconnect.Consuming}
 	lost := map[reconnect.Role]int{}
@@ -275,7 +273,7 @@ func TestANodeThatIsKilledInTheHandshakeAndOneThatFreezes(t *testing.T) {
 	tr.awaitConfirmed(t, 20)
 	stop()
 	load.Wait()
-	tr.settleUp(t, p)
+	tr.settleUp(t, node.URL())
 }
 
 func TestAShortCtxOnADeclareHarmsNoOtherConsumer(t *testing.T) {
@@ -365,13 +363,10 @@ func TestACallThatIsNeverAnsweredCostsItsConnectionAndNoMore(t *testing.T) {
 	cfg.First, cfg.RPCTimeout = reconnect.Consuming, limit
 	deleteAfter(t, node.URL(), queue)
 	pool, states := open(t, cfg)
-	p := newProducer(t, pool, producer.Config{})
-	tr := newTraffic(queue)
-	c := consume(t, pool, consumer.Config{Queue: queue}, tr.handle)
-	c.awaitSubscribed(t)
+	tr := newTraffic(t, pool, queue, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	load := tr.publish(ctx, p, 2)
+	load := tr.publish(ctx, t, 2)
 	tr.awaitConfirmed(t, 20) // the publishing connection has declared what it declares
 
 	lost := proxy.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "basic.qos", Count: 1, Do: mqtest.Drop()})
@@ -392,11 +387,11 @@ func TestACallThatIsNeverAnsweredCostsItsConnectionAndNoMore(t *testing.T) {
 	if err := pool.Declare(long, cfg.Topology); err != nil {
 		t.Error(err)
 	}
-	c.awaitSubscribed(t)
+	tr.consumer.awaitSubscribed(t)
 	tr.awaitConfirmed(t, 20)
 	stop()
 	load.Wait()
-	tr.settleUp(t, p)
+	tr.settleUp(t, node.URL())
 	if n := states.count(reconnect.Publishing, reconnect.Waiting); n != 0 {
 		t.Errorf("the publishing connection was lost %d times", n)
 	}
@@ -408,13 +403,10 @@ func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
 	proxy := mqtest.NewProxy(t, node.URL())
 	queue := uniqueName(t)
 	pool, states := open(t, quorum(queue, proxy.URL()))
-	p := newProducer(t, pool, producer.Config{})
-	tr := newTraffic(queue)
-	c := consume(t, pool, consumer.Config{Queue: queue}, tr.handle)
-	c.awaitSubscribed(t)
+	tr := newTraffic(t, pool, queue, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	load := tr.publish(ctx, p, 4)
+	load := tr.publish(ctx, t, 4)
 	tr.awaitConfirmed(t, 20)
 
 	must(t, node.Block(t.Context()))
@@ -427,14 +419,13 @@ func TestPublishingGoesOnAfterAnAlarmThatOutlastedItsConnection(t *testing.T) {
 		t.Errorf("it was cut while %s", from)
 	}
 	states.await(t, reconnect.Publishing, reconnect.Blocked, 2) // the alarm goes on
-	before, _ := tr.count()
+	before := tr.confirmed.Load()
 	must(t, node.Unblock(t.Context()))
 	tr.awaitConfirmed(t, 20)
-	after, _ := tr.count()
-	t.Logf("%d were confirmed before the end of the alarm, %d after", before, after)
+	t.Logf("%d were confirmed before the end of the alarm, %d after", before, tr.confirmed.Load()-before)
 	stop()
 	load.Wait()
-	tr.settleUp(t, p)
+	tr.settleUp(t, node.URL())
 	if s := pool.Status(reconnect.Publishing); s.State != reconnect.Connected || pool.Stats().Publishing.Blocked == 0 {
 		t.Errorf("%+v, %+v", s, pool.Stats().Publishing)
 	}

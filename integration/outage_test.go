@@ -18,15 +18,12 @@ import (
 func underLoad(t *testing.T, n *broker.Node, fault func(t *testing.T, round int)) {
 	queue := uniqueName(t)
 	pool, states := open(t, quorum(queue, n.URL()))
-	p := newProducer(t, pool, producer.Config{})
-	tr := newTraffic(queue)
-	c := consume(t, pool, consumer.Config{Queue: queue, Workers: 4}, tr.handle)
-	c.awaitSubscribed(t)
+	tr := newTraffic(t, pool, queue, 4)
 	settled(t, n)
 
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	load := tr.publish(ctx, p, 8)
+	load := tr.publish(ctx, t, 8)
 	const rounds = 3
 	for round := range rounds {
 		tr.awaitConfirmed(t, 200)
@@ -44,13 +41,10 @@ func underLoad(t *testing.T, n *broker.Node, fault func(t *testing.T, round int)
 			out, _ := n.Ctl(context.Background(), "list_queues", "name", "messages_ready", "messages_unacknowledged", "consumers")
 			t.Log(out)
 			out, _ = n.Ctl(context.Background(), "list_consumers")
-			t.Log(out, c.Status())
+			t.Log(out, tr.consumer.Status())
 		}
 	})
-	tr.settleUp(t, p)
-	if err := c.stop(); err != nil {
-		t.Error(err)
-	}
+	tr.settleUp(t, n.URL())
 }
 
 func ctl(t *testing.T, n *broker.Node, args ...string) string {
@@ -113,14 +107,11 @@ func TestKilledLeaderUnderLoadLosesNothing(t *testing.T) {
 	requireVersion(t, cl.Nodes()[0], ">=4.0") // before, a queue may nack until its dead leader's node is back
 	queue := uniqueName(t)
 	pool, states := open(t, quorum(queue, cl.URLs()...))
-	p := newProducer(t, pool, producer.Config{})
-	tr := newTraffic(queue)
-	c := consume(t, pool, consumer.Config{Queue: queue, Workers: 4}, tr.handle)
-	c.awaitSubscribed(t)
+	tr := newTraffic(t, pool, queue, 4)
 	settled(t, cl)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	load := tr.publish(ctx, p, 8)
+	load := tr.publish(ctx, t, 8)
 	for range 3 {
 		tr.awaitConfirmed(t, 200)
 		leader, err := cl.Leader(t.Context(), queue)
@@ -148,7 +139,7 @@ func TestKilledLeaderUnderLoadLosesNothing(t *testing.T) {
 	}
 	stop()
 	load.Wait()
-	tr.settleUp(t, p)
+	tr.settleUp(t, cl.URLs()[0])
 	t.Logf("publishing connection lost %d times, consuming %d times",
 		states.count(reconnect.Publishing, reconnect.Waiting), states.count(reconnect.Consuming, reconnect.Waiting))
 }

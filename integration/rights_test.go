@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/integration/broker"
 	"github.com/mqkit/mqkit/producer"
 	"github.com/mqkit/mqkit/reconnect"
@@ -47,18 +46,16 @@ func TestWhatIsRefusedWhileRunningComesBackWhenItIsMended(t *testing.T) {
 	made := &attempts{}
 	made.of(&cfg)
 	pool, states := open(t, cfg)
-	p := newProducer(t, pool, producer.Config{})
-	tr := newTraffic(queue)
+	tr := newTraffic(t, pool, queue, 1)
 	// What is published between a permission's end and the connection's may be refused.
 	tr.admits = func(err error) bool {
 		var refused *producer.RefusedError
 		var word *reconnect.BrokerError
 		return errors.As(err, &refused) && errors.As(err, &word) && word.Code == 403
 	}
-	consume(t, pool, consumer.Config{Queue: queue}, tr.handle).awaitSubscribed(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	load := tr.publish(ctx, p, 2)
+	load := tr.publish(ctx, t, 2)
 
 	cut := func(t *testing.T) { must(t, node.CloseConnections(t.Context(), "cut by the test")) }
 	for _, round := range []struct {
@@ -116,7 +113,7 @@ func TestWhatIsRefusedWhileRunningComesBackWhenItIsMended(t *testing.T) {
 	tr.awaitConfirmed(t, 20)
 	stop()
 	load.Wait()
-	tr.settleUp(t, p)
+	tr.settleUp(t, cfg.URLs[0])
 }
 
 // TestTheFirstOpenEndsAtOnceForEachFatalCause: in the broker's own words, and after one

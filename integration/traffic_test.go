@@ -171,38 +171,23 @@ func (c *consuming) awaitSubscribed(t *testing.T) {
 	eventually(t, "the consumer is subscribed", patience, func() bool { return c.Status().Subscribed })
 }
 
-// traffic publishes from several goroutines and consumes, and keeps the books of
-// both.
+// traffic publishes from several goroutines and consumes, and keeps the account.
 type traffic struct {
-	queue  string
-	admits func(error) bool // a verdict other than confirmed that is right here; nil: none is
-
-	mu        sync.Mutex                  // guards what follows
-	verdicts  map[string]producer.Verdict // by message id
-	confirmed int
-	admitted  int
-	seen      map[string]int // deliveries, by message id
-	again     int            // of these, marked as redelivered
-	handled   int            // all of these
-	missing   int            // messages that are confirmed and not seen
+	*account
+	queue    string
+	producer *producer.Producer
+	consumer *consuming
+	admits   func(error) bool // a verdict other than confirmed that is right here; nil: none is
 }
 
-func newTraffic(queue string) *traffic {
-	return &traffic{queue: queue, verdicts: map[string]producer.Verdict{}, seen: map[string]int{}}
-}
-
-// handle is the consumer's handler.
-func (tr *traffic) handle(_ context.Context, d *consumer.Delivery) error {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	if tr.seen[d.MessageID]++; tr.seen[d.MessageID] == 1 && tr.verdicts[d.MessageID] == producer.Confirmed {
-		tr.missing--
-	}
-	if d.Redelivered {
-		tr.again++
-	}
-	tr.handled++
-	return nil
+// newTraffic has a producer, and a consumer that is subscribed and acks.
+func newTraffic(t *testing.T, pool *reconnect.Pool, queue string, workers int) *traffic {
+	t.Helper()
+	tr := &traffic{account: newAccount(queue, false), queue: queue}
+	tr.producer = newProducer(t, pool, tr.publishes(producer.Config{}))
+	tr.consumer = consume(t, pool, tr.consumes(consumer.Config{Queue: queue, Workers: workers}), func(context.Context, *consumer.Delivery) error { return nil })
+	tr.consumer.awaitSubscribed(t)
+	return tr
 }
 
 // pace is between two messages of one publisher: the load is to be there when the fault
@@ -211,7 +196,7 @@ const pace = 5 * time.Millisecond
 
 // publish publishes from n goroutines, each message waiting for its verdict, until
 // ctx ends.
-func (tr *traffic) publish(ctx context.Context, p *producer.Producer, n int) *sync.WaitGroup {
+func (tr *traffic) publish(ctx context.Context, t *testing.T, n int) *sync.WaitGroup {
 	var wg sync.WaitGroup
 	for g := range n {
 		wg.Go(func() {
@@ -219,7 +204,11 @@ func (tr *traffic) publish(ctx context.Context, p *producer.Producer, n int) *sy
 				m := producer.Text("x").ToQueue(tr.queue)
 				m.MessageID = fmt.Sprintf("%d-%d", g, i)
 				// Not ctx: the end of the load must not give a message up.
-				tr.book(m.MessageID, p.Publish(context.WithoutCancel(ctx), m))
+				err := tr.producer.Publish(context.WithoutCancel(ctx), m)
+				tr.answered(m.MessageID, err)
+				if err != nil && (tr.admits == nil || !tr.admits(err)) {
+					t.Errorf("message %s: %v", m.MessageID, err)
+				}
 				pause(ctx, pace)
 			}
 		})
@@ -227,88 +216,27 @@ func (tr *traffic) publish(ctx context.Context, p *producer.Producer, n int) *sy
 	return &wg
 }
 
-func (tr *traffic) book(id string, err error) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	if err != nil && tr.admits != nil && tr.admits(err) {
-		tr.admitted++
-		return
-	}
-	v := producer.VerdictOf(err)
-	tr.verdicts[id] = v
-	if v != producer.Confirmed {
-		return
-	}
-	tr.confirmed++
-	if tr.seen[id] == 0 {
-		tr.missing++
-	}
-}
-
-// count returns how many messages are confirmed, and of these not seen.
-func (tr *traffic) count() (confirmed, missing int) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	return tr.confirmed, tr.missing
-}
-
 // awaitConfirmed waits until n more messages are confirmed.
-func (tr *traffic) awaitConfirmed(t *testing.T, n int) {
+func (tr *traffic) awaitConfirmed(t *testing.T, n int64) {
 	t.Helper()
-	before, _ := tr.count()
-	eventually(t, fmt.Sprintf("%d more messages are confirmed", n), patience, func() bool {
-		now, _ := tr.count()
-		return now >= before+n
-	})
+	tr.awaitMore(t, n, patience)
 }
 
-// settleUp waits until every confirmed message was seen and checks the books: none
-// lost, none invented, no verdict but confirmed, no repetition without a cause.
-func (tr *traffic) settleUp(t *testing.T, p *producer.Producer) {
+// settleUp waits until every confirmed message was handled, ends both, and has the books
+// judged. url leads to the broker.
+func (tr *traffic) settleUp(t *testing.T, url string) {
 	t.Helper()
 	defer tr.tellMissing(t)
-	eventually(t, "every confirmed message is seen", redelivery, func() bool {
-		_, missing := tr.count()
-		return missing == 0
-	})
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	repeated := 0
-	strange := 0
-	for id, n := range tr.seen {
-		if _, ok := tr.verdicts[id]; !ok {
-			if strange++; strange > tr.admitted { // which may have been stored by an earlier sending
-				t.Errorf("seen, but never published: %q", id)
-			}
-		}
-		repeated += n - 1
+	eventually(t, "every confirmed message is handled", redelivery, func() bool { return len(tr.missing()) == 0 })
+	if err := tr.producer.Close(t.Context()); err != nil {
+		t.Errorf("close the producer: %v", err)
 	}
-	for id, v := range tr.verdicts {
-		if v != producer.Confirmed {
-			t.Errorf("message %s: %s", id, v)
-		}
+	err := tr.consumer.stop()
+	if err != nil {
+		t.Errorf("stop the consumer: %v", err)
 	}
-	republished := int(p.Stats().Republished)
-	if repeated > republished+tr.again {
-		t.Errorf("%d repetitions, but only %d were sent again and %d given out again", repeated, republished, tr.again)
-	}
-	t.Logf("published %d, confirmed %d, republished %d, seen %d, repeated %d, of these given out again %d",
-		len(tr.verdicts), len(tr.verdicts), republished, tr.handled, repeated, tr.again)
-}
-
-// tellMissing names, if the test has failed, what was lost.
-func (tr *traffic) tellMissing(t *testing.T) {
-	tr.mu.Lock()
-	defer tr.mu.Unlock()
-	if !t.Failed() || tr.missing == 0 {
-		return
-	}
-	for id, v := range tr.verdicts {
-		if v == producer.Confirmed && tr.seen[id] == 0 {
-			t.Logf("lost: %d confirmed messages were not seen, such as %s", tr.missing, id)
-			return
-		}
-	}
+	_, ch := dial(t, url)
+	t.Log(tr.judge(t, ch, err == nil, tr.queue))
 }
 
 // mustBe fails unless err has that verdict.
