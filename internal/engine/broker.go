@@ -41,7 +41,7 @@ type Broker struct {
 type vhost struct {
 	broker      *Broker
 	name        string
-	defaultType string // of queues whose declare names none
+	defaultType string // of queues whose declare names none, and that can be of it
 	exchanges   map[string]*exchange
 	queues      map[string]*queue
 }

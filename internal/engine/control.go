@@ -16,7 +16,8 @@ func (b *Broker) Vhosts() []string {
 }
 
 // AddVhost creates a vhost, if it is not there. The type is that of queues whose
-// declare names none: "" is classic.
+// declare names none: "" is classic. Those that are transient, exclusive or
+// auto-delete are classic in any case.
 func (b *Broker) AddVhost(name, defaultQueueType string) {
 	b.enter()
 	defer b.leave()

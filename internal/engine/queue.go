@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -146,9 +145,12 @@ func (ch *Channel) declareQueue(vh *vhost, m *wire.QueueDeclare) (*wire.QueueDec
 	}
 	args := m.Arguments
 	durable := m.Durable && !m.Exclusive
-	if _, has := args.Get("x-queue-type"); !has && vh.defaultType != "" && vh.defaultType != "classic" &&
-		m.Durable && !m.Exclusive && !m.AutoDelete {
-		args = append(slices.Clone(args), wire.Field{Key: "x-queue-type", Value: vh.defaultType})
+	switch { // as RabbitMQ's augment_declare_args
+	case vh.defaultType == "" || vh.defaultType == classic.String():
+	case durable && !m.AutoDelete:
+		args = withType(args, vh.defaultType)
+	default: // no other type can be that
+		args = withType(args, classic.String())
 	}
 	switch {
 	case name == "":
@@ -301,7 +303,7 @@ func (q *queue) sameAs(durable, autoDelete bool, owner *Conn, args wire.Table) *
 		return inequivalent("auto_delete", q.String(), "'"+boolWord(autoDelete)+"'", "'"+boolWord(q.autoDelete)+"'")
 	}
 	was := withType(q.args, q.kind.String())
-	args = withType(args, cmp.Or(q.vhost.defaultType, "classic"))
+	args = withType(args, classic.String())
 	for _, arg := range q.kind.args(q.vhost.broker.opts.Rules) {
 		if e := sameArgument(arg, q.String(), was, args); e != nil {
 			return e
