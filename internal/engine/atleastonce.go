@@ -1,30 +1,64 @@
 package engine
 
-// deadLetterRetry is how long RabbitMQ waits before it tries again to dead-letter
-// at least once what found no queue to go to.
+import "slices"
+
+// deadLetterRetry is how long RabbitMQ waits before it sends a dead letter again
+// that no queue has taken, in milliseconds.
 const deadLetterRetry = 180_000
 
-// stuck is a dead letter that no queue has taken yet.
+// stuck is a dead letter that is sent at least once, until it has arrived.
 type stuck struct {
 	entry  *entry
 	reason string
+	dead   *message // nil until it is first sent
+	taken  []string // the queues that have it
 }
 
-// buryOnce is bury for a queue that dead-letters at least once: what no queue
-// takes stays until one does, and counts against the queue's limits.
+// buryOnce is bury for a queue that dead-letters at least once: a message stays, and
+// counts against the queue's limits, until a queue has it.
 func (q *queue) buryOnce(e *entry, reason string) {
-	if !q.tryToBury(e, reason) {
-		q.stuck = append(q.stuck, stuck{e, reason})
-		q.watchStuck()
-	}
+	s := &stuck{entry: e, reason: reason}
+	q.stuck = append(q.stuck, s)
+	q.send(s)
 }
 
-func (q *queue) tryToBury(e *entry, reason string) bool {
-	if _, taken := q.deadLetterCopy(e.msg, e.deliveries, reason); taken == 0 {
-		return false
+// send posts a dead letter to the queues that it belongs in.
+func (q *queue) send(s *stuck) {
+	if q.vhost.exchanges[q.deadLetterExchange] == nil {
+		q.watchStuck()
+		return
 	}
-	q.noteEntry(EventDeadLettered, e, reason)
-	return true
+	if s.dead == nil {
+		s.dead = q.dead(s.entry.msg, s.entry.deliveries, s.reason)
+	}
+	to := outOfCycles(q.routeDead(s.dead), s.dead, s.reason)
+	if len(to) == 0 {
+		q.watchStuck()
+		return
+	}
+	q.post(letter{msg: s.dead, to: to, of: s})
+}
+
+// arrived looks whether a queue that a dead letter was sent to has taken it.
+func (q *queue) arrived(s *stuck) {
+	if len(s.taken) == 0 {
+		q.watchStuck()
+		return
+	}
+	q.finish(s)
+}
+
+func (q *queue) finish(s *stuck) {
+	i := slices.Index(q.stuck, s)
+	if i < 0 {
+		return // purged
+	}
+	q.stuck = slices.Delete(q.stuck, i, i+1)
+	q.noteEntry(EventDeadLettered, s.entry, s.reason)
+	if len(q.stuck) == 0 {
+		q.stuckTimer.stop()
+	}
+	q.touch()
 }
 
 func (q *queue) watchStuck() {
@@ -34,13 +68,8 @@ func (q *queue) watchStuck() {
 }
 
 func (q *queue) retryStuck() {
-	again := q.stuck
-	q.stuck = nil
-	for _, s := range again {
-		if !q.tryToBury(s.entry, s.reason) {
-			q.stuck = append(q.stuck, s)
-		}
+	for _, s := range slices.Clone(q.stuck) {
+		q.send(s)
 	}
 	q.watchStuck()
-	q.touch()
 }

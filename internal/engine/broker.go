@@ -24,8 +24,9 @@ type Broker struct {
 
 	consumerSeq uint64
 
-	clock int64    // this call's time, unix milliseconds; 0: not asked for yet
-	dirty []*queue // have something to deliver, to drop or to wait for
+	clock   int64    // this call's time, unix milliseconds; 0: not asked for yet
+	dirty   []*queue // have something to deliver, to drop or to wait for
+	letters []letter // dead letters that are on their way
 
 	// Scratch space of routing and delivering.
 	routed        []*queue
@@ -78,16 +79,26 @@ func (b *Broker) enter() {
 }
 
 func (b *Broker) leave() {
-	if len(b.dirty) > 0 {
-		b.run()
-	}
+	b.run()
 	b.mu.Unlock()
 }
 
 // run does what this call has set going: deliver, drop, dead-letter, until
-// nothing is left to do. It is no recursion, so that queues may dead-letter in a
-// circle.
+// nothing is left to do. A dead letter is stored once its queues have dealt with all
+// that came before it, since a queue of RabbitMQ takes each message singly: what it
+// delivers at once does not fill it. It is no recursion, so that queues may
+// dead-letter in a circle.
 func (b *Broker) run() {
+	b.runDirty()
+	for i := 0; i < len(b.letters); i++ {
+		b.letters[i].store()
+		b.runDirty()
+	}
+	clear(b.letters)
+	b.letters = b.letters[:0]
+}
+
+func (b *Broker) runDirty() {
 	for i := 0; i < len(b.dirty); i++ {
 		q := b.dirty[i]
 		q.dirty = false

@@ -34,7 +34,7 @@ func (q *queue) refuses(msg *message, from *Channel) bool {
 		full := q.maxLength >= 0 && int64(q.ready.n)+1 > q.maxLength ||
 			q.maxBytes >= 0 && q.ready.bytes+int64(len(msg.body)) > q.maxBytes
 		if full && q.overflow == "reject-publish-dlx" {
-			q.deadLetterCopy(msg, 0, "maxlen")
+			q.sendDead(msg, 0, "maxlen")
 		}
 		return full
 	case quorum:

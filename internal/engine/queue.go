@@ -66,11 +66,11 @@ type queue struct {
 
 	ready        ready
 	nextPos      uint64
-	fresh        *entry // came in with this call: it is not expired before it was offered
+	fresh        *entry // came in last: it is not expired before it was offered
 	unacked      int
 	unackedBytes int64
 	delayed      []*delayed // held by delayed retry, by time
-	stuck        []stuck    // dead letters that no queue has taken
+	stuck        []*stuck   // dead letters that have not arrived
 	log          *streamLog // a stream's
 
 	consumers []*consumer // all, in the order in which they came
