@@ -3,8 +3,12 @@ package engine
 import "slices"
 
 // deadLetterRetry is how long RabbitMQ waits before it sends a dead letter again
-// that no queue has taken, in milliseconds.
+// that has not come to all queues it belongs in, in milliseconds.
 const deadLetterRetry = 180_000
+
+// deadLettersUnderWay is how many of a queue's dead letters RabbitMQ has under way
+// at a time. The others wait until one has arrived.
+const deadLettersUnderWay = 32
 
 // stuck is a dead letter that is sent at least once, until it has arrived.
 type stuck struct {
@@ -12,17 +16,21 @@ type stuck struct {
 	reason string
 	dead   *message // nil until it is first sent
 	taken  []string // the queues that have it
+	sent   int64    // when it last went to a queue, unix milliseconds, 0: never
 }
 
 // buryOnce is bury for a queue that dead-letters at least once: a message stays, and
-// counts against the queue's limits, until a queue has it.
+// counts against the queue's limits, until all queues that it belongs in have it.
 func (q *queue) buryOnce(e *entry, reason string) {
 	s := &stuck{entry: e, reason: reason}
 	q.stuck = append(q.stuck, s)
-	q.send(s)
+	if len(q.stuck) <= deadLettersUnderWay {
+		q.send(s)
+	}
 }
 
-// send posts a dead letter to the queues that it belongs in.
+// send posts a dead letter to the queues that have not taken it yet, as RabbitMQ's
+// rabbit_fifo_dlx_worker finds them.
 func (q *queue) send(s *stuck) {
 	if q.vhost.exchanges[q.deadLetterExchange] == nil {
 		q.watchStuck()
@@ -31,17 +39,23 @@ func (q *queue) send(s *stuck) {
 	if s.dead == nil {
 		s.dead = q.dead(s.entry.msg, s.entry.deliveries, s.reason)
 	}
-	to := outOfCycles(q.routeDead(s.dead), s.dead, s.reason)
-	if len(to) == 0 {
+	to := q.routeDead(s.dead)
+	if len(to) == 0 && len(s.taken) > 0 {
+		q.finish(s)
+		return
+	}
+	to = slices.DeleteFunc(to, func(q *queue) bool { return slices.Contains(s.taken, q.name) })
+	if to = outOfCycles(to, s.dead, s.reason); len(to) == 0 {
 		q.watchStuck()
 		return
 	}
+	s.sent = q.vhost.broker.now()
 	q.post(letter{msg: s.dead, to: to, of: s})
 }
 
-// arrived looks whether a queue that a dead letter was sent to has taken it.
-func (q *queue) arrived(s *stuck) {
-	if len(s.taken) == 0 {
+// arrived looks whether the queues that a dead letter was sent to have all taken it.
+func (q *queue) arrived(s *stuck, to []*queue) {
+	if slices.ContainsFunc(to, func(q *queue) bool { return !slices.Contains(s.taken, q.name) }) {
 		q.watchStuck()
 		return
 	}
@@ -55,6 +69,9 @@ func (q *queue) finish(s *stuck) {
 	}
 	q.stuck = slices.Delete(q.stuck, i, i+1)
 	q.noteEntry(EventDeadLettered, s.entry, s.reason)
+	if len(q.stuck) >= deadLettersUnderWay {
+		q.send(q.stuck[deadLettersUnderWay-1])
+	}
 	if len(q.stuck) == 0 {
 		q.stuckTimer.stop()
 	}
@@ -68,8 +85,11 @@ func (q *queue) watchStuck() {
 }
 
 func (q *queue) retryStuck() {
-	for _, s := range slices.Clone(q.stuck) {
-		q.send(s)
+	now := q.vhost.broker.now()
+	for _, s := range slices.Clone(q.stuck[:min(len(q.stuck), deadLettersUnderWay)]) {
+		if s.sent == 0 || s.sent+deadLetterRetry <= now {
+			q.send(s)
+		}
 	}
 	q.watchStuck()
 }

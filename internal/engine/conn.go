@@ -156,9 +156,7 @@ func (ch *Channel) close() {
 	if ch.replyTo != "" {
 		delete(ch.broker.replies, ch.replyTo)
 	}
-	for q := range ch.enqueued {
-		delete(q.blocked, ch)
-	}
+	ch.unblock()
 	var tags []string
 	for tag := range ch.consumers {
 		tags = append(tags, tag)
@@ -181,6 +179,13 @@ func (ch *Channel) close() {
 		c.queue.afterRemoval(c)
 	}
 	clear(ch.consumers)
+}
+
+// unblock has quorum queues forget the channel as a publisher.
+func (ch *Channel) unblock() {
+	for q := range ch.enqueued {
+		delete(q.blocked, ch)
+	}
 }
 
 // find looks a queue up that the channel may use.

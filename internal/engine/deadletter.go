@@ -133,13 +133,17 @@ func (q *queue) post(l letter) {
 
 // store puts a letter into its queues.
 func (l letter) store() {
+	var from *Channel
+	if l.of != nil {
+		from = l.of.entry.queue.worker
+	}
 	for _, to := range l.to {
-		if !to.deleted && to.accept(l.msg, nil) && l.of != nil {
+		if !to.deleted && to.accept(l.msg, from) && l.of != nil {
 			l.of.taken = append(l.of.taken, to.name)
 		}
 	}
 	if l.of != nil {
-		l.of.entry.queue.arrived(l.of)
+		l.of.entry.queue.arrived(l.of, l.to)
 	}
 }
 

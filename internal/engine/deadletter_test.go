@@ -17,6 +17,15 @@ func (c *client) noAck(queue, tag string) {
 	c.ok(c.Consume(&wire.BasicConsume{Queue: queue, ConsumerTag: tag, NoAck: true}, func(string) {}))
 }
 
+// bodies are those of a queue, in order.
+func bodies(b *engine.Broker, queue string) string {
+	got := ""
+	for _, m := range b.Messages("/", queue) {
+		got += string(m.Body) + " "
+	}
+	return got
+}
+
 // TestDeadLettersOfOneStepAreTakenSingly: what the consumer of a queue takes at once
 // neither fills the queue nor waits in it.
 func TestDeadLettersOfOneStepAreTakenSingly(t *testing.T) {
@@ -69,4 +78,79 @@ func TestDeadLettersOfOneStepAreTakenSingly(t *testing.T) {
 			})
 		}
 	}
+}
+
+// atLeastOnce declares q, which sends to a fanout exchange dlx at least once.
+func (c *client) atLeastOnce(args ...any) {
+	c.t.Helper()
+	c.exchange("dlx", "fanout")
+	c.queue("q", append(args, "x-queue-type", "quorum", "x-dead-letter-exchange", "dlx", "x-dead-letter-strategy", "at-least-once",
+		"x-overflow", "reject-publish")...)
+}
+
+func (c *client) rejectOne() {
+	c.t.Helper()
+	c.ok(c.Reject(&wire.BasicReject{DeliveryTag: c.get("q").Tag}))
+}
+
+func TestAtLeastOnceWaitsForEveryQueue(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		kind   string
+		length int32 // the queue takes one message in any case
+	}{{"classic", 1}, {"quorum", 0}} {
+		synctest.Test(t, func(t *testing.T) {
+			b, c := start(t, engine.Options{})
+			c.queue("open")
+			c.queue("full", "x-queue-type", tc.kind, "x-max-length", tc.length, "x-overflow", "reject-publish")
+			c.atLeastOnce()
+			c.bind("open", "dlx", "")
+			c.bind("full", "dlx", "")
+			for _, body := range []string{"1", "2"} {
+				c.publish("", "q", body)
+				c.rejectOne()
+			}
+			expect := func(when, q, open, full string) {
+				t.Helper()
+				if got, want := [3]string{bodies(b, "q"), bodies(b, "open"), bodies(b, "full")}, [3]string{q, open, full}; got != want {
+					t.Errorf("%s, %s: q, open and full have %q, want %q", tc.kind, when, got, want)
+				}
+			}
+			expect("at first", "2 ", "1 2 ", "1 ")
+			pass(3 * time.Minute)
+			expect("still full", "2 ", "1 2 ", "1 ")
+			c.ok(c.Ack(&wire.BasicAck{DeliveryTag: c.get("full").Tag}))
+			expect("before the next try", "2 ", "1 2 ", "")
+			pass(3 * time.Minute)
+			expect("after it", "", "1 2 ", "2 ")
+		})
+	}
+}
+
+func TestAtLeastOnceHas32UnderWay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, c := start(t, engine.Options{})
+		c.exchange("dlx", "direct")
+		c.queue("found")
+		c.bind("found", "dlx", "found")
+		c.queue("q", "x-queue-type", "quorum", "x-dead-letter-exchange", "dlx", "x-dead-letter-strategy", "at-least-once",
+			"x-overflow", "reject-publish")
+		c.exchange("in", "fanout")
+		c.bind("q", "in", "")
+		for range 32 {
+			c.publish("in", "nowhere", "lost")
+			c.rejectOne()
+		}
+		c.publish("in", "found", "late")
+		c.rejectOne()
+		if n := ready(t, b, "found"); n != 0 {
+			t.Errorf("%d came by those that wait", n)
+		}
+		c.bind("found", "dlx", "nowhere")
+		pass(3 * time.Minute)
+		if q, found := ready(t, b, "q"), ready(t, b, "found"); q != 0 || found != 33 {
+			t.Errorf("q keeps %d, %d arrived", q, found)
+		}
+	})
 }

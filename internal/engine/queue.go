@@ -71,6 +71,7 @@ type queue struct {
 	unackedBytes int64
 	delayed      []*delayed // held by delayed retry, by time
 	stuck        []*stuck   // dead letters that have not arrived
+	worker       *Channel   // what dead letters are published from that are sent at least once
 	log          *streamLog // a stream's
 
 	consumers []*consumer // all, in the order in which they came
@@ -218,6 +219,9 @@ func (vh *vhost) newQueue(name string, kind queueKind, durable, autoDelete bool,
 		bindings: map[string]*binding{},
 	}
 	q.settings = readSettings(kind, args, vh.broker.opts)
+	if q.atLeastOnce {
+		q.worker = &Channel{enqueued: map[*queue]struct{}{}}
+	}
 	levels := 1
 	switch {
 	case kind == quorum && vh.broker.opts.Rules == Rules42:
@@ -425,6 +429,9 @@ func (q *queue) delete(reason string) {
 	}
 	for ch := range q.blocked {
 		delete(ch.enqueued, q)
+	}
+	if q.worker != nil {
+		q.worker.unblock()
 	}
 	q.consumers, q.turn, q.active, q.exclusive, q.blocked = nil, nil, nil, nil, nil
 	q.vhost.broker.note(Event{Kind: EventQueueDeleted, Vhost: q.vhost.name, Queue: q.name, Reason: reason})
