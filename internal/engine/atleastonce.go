@@ -24,6 +24,8 @@ type stuck struct {
 func (q *queue) buryOnce(e *entry, reason string) {
 	s := &stuck{entry: e, reason: reason}
 	q.stuck = append(q.stuck, s)
+	q.asideBytes += int64(len(e.msg.body))
+	q.touch()
 	if len(q.stuck) <= deadLettersUnderWay {
 		q.send(s)
 	}
@@ -68,6 +70,7 @@ func (q *queue) finish(s *stuck) {
 		return // purged
 	}
 	q.stuck = slices.Delete(q.stuck, i, i+1)
+	q.asideBytes -= int64(len(s.entry.msg.body))
 	q.noteEntry(EventDeadLettered, s.entry, s.reason)
 	if len(q.stuck) >= deadLettersUnderWay {
 		q.send(q.stuck[deadLettersUnderWay-1])

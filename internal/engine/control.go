@@ -111,10 +111,7 @@ func (b *Broker) find(vhost, name string) *queue {
 }
 
 func (q *queue) info() QueueInfo {
-	bytes := q.ready.bytes + q.unackedBytes
-	for _, d := range q.delayed {
-		bytes += int64(len(d.entry.msg.body))
-	}
+	bytes := q.ready.bytes + q.asideBytes + q.unackedBytes
 	if q.log != nil {
 		bytes = q.log.bytes
 	}

@@ -154,3 +154,47 @@ func TestAtLeastOnceHas32UnderWay(t *testing.T) {
 		}
 	})
 }
+
+func TestDeadLettersThatWaitCountAgainstTheBytes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, c := start(t, engine.Options{})
+		c.atLeastOnce("x-max-length-bytes", int32(10))
+		c.publish("", "q", "0123456789")
+		c.publish("", "q", "x")
+		c.ok(c.Reject(&wire.BasicReject{DeliveryTag: c.get("q").Tag}))
+		c.ok(c.Reject(&wire.BasicReject{DeliveryTag: c.get("q").Tag}))
+		if q, _ := b.Queue("/", "q"); q.Ready != 2 || q.Bytes != 11 {
+			t.Errorf("%d messages of %d bytes", q.Ready, q.Bytes)
+		}
+		c.ok(c.ConfirmSelect(&wire.ConfirmSelect{}))
+		c.publish("", "q", "refused")
+		c.expect("nack<= 1")
+		c.queue("dead")
+		c.bind("dead", "dlx", "")
+		pass(3 * time.Minute)
+		if q, _ := b.Queue("/", "q"); q.Ready != 0 || q.Bytes != 0 {
+			t.Errorf("%d messages of %d bytes are left", q.Ready, q.Bytes)
+		}
+		c.publish("", "q", "taken")
+		c.expect("ack 2")
+	})
+}
+
+func TestWhatDelayedRetryHoldsCountsAgainstTheBytes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", "quorum", "x-max-length-bytes", int32(10), "x-overflow", "reject-publish",
+			"x-delayed-retry-type", "all", "x-delayed-retry-min", int32(1000))
+		c.publish("", "q", "0123456789ab")
+		c.ok(c.Reject(&wire.BasicReject{DeliveryTag: c.get("q").Tag, Requeue: true}))
+		c.ok(c.ConfirmSelect(&wire.ConfirmSelect{}))
+		c.publish("", "q", "refused")
+		c.expect("nack<= 1")
+		pass(time.Second)
+		if q, _ := b.Queue("/", "q"); q.Ready != 1 || q.Bytes != 12 {
+			t.Errorf("%d messages of %d bytes", q.Ready, q.Bytes)
+		}
+	})
+}

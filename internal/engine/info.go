@@ -16,7 +16,7 @@ type QueueInfo struct {
 	Arguments   wire.Table
 	Ready       int // messages that wait, those that delayed retry or at-least-once dead-lettering holds among them
 	Unacked     int // delivered, not settled
-	Bytes       int // bodies, ready and unacked
+	Bytes       int // bodies of all these
 	Consumers   int
 }
 

@@ -71,6 +71,7 @@ type queue struct {
 	unackedBytes int64
 	delayed      []*delayed // held by delayed retry, by time
 	stuck        []*stuck   // dead letters that have not arrived
+	asideBytes   int64      // of delayed and stuck
 	worker       *Channel   // what dead letters are published from that are sent at least once
 	log          *streamLog // a stream's
 
@@ -355,7 +356,7 @@ func (q *queue) purge() int {
 		}
 	}
 	q.ready.clear()
-	q.delayed, q.stuck = nil, nil
+	q.delayed, q.stuck, q.asideBytes = nil, nil, 0
 	q.retryer.stop()
 	q.stuckTimer.stop()
 	q.touch()
