@@ -21,6 +21,7 @@ type Broker struct {
 	conns   map[*Conn]struct{}
 	replies map[string]*Channel // direct reply-to: by the name that stands in reply-to
 	closed  bool
+	down    bool // from Kill to Restart
 
 	consumerSeq uint64
 

@@ -45,11 +45,14 @@ func (b *Broker) Connect(info ConnInfo) (*Conn, *Exception) {
 }
 
 // Close ends the connection: its channels' deliveries are requeued, its
-// exclusive queues deleted. It may be called twice.
+// exclusive queues deleted. It may be called twice. Behind [Broker.Kill] all that
+// waits for Restart.
 func (c *Conn) Close() {
 	c.broker.enter()
 	defer c.broker.leave()
-	c.close()
+	if !c.broker.down {
+		c.close()
+	}
 }
 
 func (c *Conn) close() {

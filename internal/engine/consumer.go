@@ -232,7 +232,7 @@ func (q *queue) drop(c *consumer, reason string) {
 
 // afterRemoval deletes an auto-delete queue with its last consumer.
 func (q *queue) afterRemoval(c *consumer) {
-	if q.deleted || len(q.consumers) > 0 {
+	if q.deleted || len(q.consumers) > 0 || q.vhost.broker.down {
 		return
 	}
 	if q.autoDelete && q.had {

@@ -303,12 +303,24 @@ func (b *Broker) CancelConsumers(vhost, queue string) int {
 	return len(gone)
 }
 
-// Restart is a node's restart: connections are gone without a word (close them
-// first to say one), and what is not durable is lost: exchanges, queues,
-// bindings, and in a classic queue the messages that are not persistent.
+// Kill begins what Restart ends: until then nobody sees connections end, since
+// with them their queues are going down.
+func (b *Broker) Kill() {
+	b.enter()
+	defer b.leave()
+	b.down = true
+}
+
+// Restart is a node's restart after it was killed: connections are gone without a
+// word (close them first, behind Kill, to say one), and what is not durable is lost:
+// exchanges, queues, bindings, and in a classic queue the messages that are not
+// persistent. A durable auto-delete queue stays until it has lost consumers again:
+// its process (rabbit_amqqueue_process) has died before it could see them go, and
+// starts with has_had_consumers = false.
 func (b *Broker) Restart() {
 	b.enter()
 	defer b.leave()
+	b.down = true
 	for c := range b.conns {
 		c.info.Closed = nil
 		for ch := range c.channels {
@@ -316,6 +328,7 @@ func (b *Broker) Restart() {
 		}
 		c.close()
 	}
+	b.down = false
 	for _, vh := range b.vhosts {
 		for _, q := range vh.sortedQueues() {
 			if !q.durable {
@@ -330,6 +343,7 @@ func (b *Broker) Restart() {
 			if q.kind == classic {
 				q.forgetTransient()
 			}
+			q.had = false
 			q.used()
 		}
 		for _, x := range vh.sortedExchanges() {
