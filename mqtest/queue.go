@@ -19,7 +19,7 @@ type QueueInfo struct {
 	Name, Type                     string // the type is classic, quorum or stream
 	Durable, AutoDelete, Exclusive bool
 	Arguments                      map[string]any
-	Ready                          int // messages that wait
+	Ready                          int // messages that wait; of a stream all
 	Unacked                        int // delivered, not settled
 	Bytes                          int // of bodies
 	Consumers                      int
@@ -70,9 +70,13 @@ func (q *Queue) Info() QueueInfo {
 	return queueInfo(info)
 }
 
-// Len counts its messages, those that are delivered and not settled included.
+// Len counts its messages, those that are delivered and not settled included: as
+// many as Messages returns.
 func (q *Queue) Len() int {
 	info := q.Info()
+	if info.Type == "stream" {
+		return info.Ready // a delivery takes nothing out
+	}
 	return info.Ready + info.Unacked
 }
 
