@@ -184,6 +184,9 @@ func (ch *Channel) close() {
 	clear(ch.consumers)
 }
 
+// newPublisher is a channel for publishes of the broker itself, no more.
+func newPublisher() *Channel { return &Channel{enqueued: map[*queue]struct{}{}} }
+
 // unblock has quorum queues forget the channel as a publisher.
 func (ch *Channel) unblock() {
 	for q := range ch.enqueued {

@@ -240,23 +240,25 @@ func (e *entry) info() MessageInfo {
 	return info
 }
 
-// Enqueue stores a message in a queue, as a publish through the default exchange
-// does. It is false if there is no such queue, if it is full and rejects, or if
-// the properties are malformed.
+// Enqueue stores a message in a queue, as a new client's publish through the default
+// exchange does. It is false if there is no such queue, if it is full and rejects, if
+// the body is too large, or if the properties are malformed.
 func (b *Broker) Enqueue(vhost, queue string, properties, body []byte) bool {
 	b.enter()
 	defer b.leave()
 	q := b.find(vhost, queue)
-	if q == nil {
+	if q == nil || len(body) > b.opts.MaxMessageSize {
 		return false
 	}
 	s, properties, e := scanProperties(properties)
 	if e != nil {
 		return false
 	}
+	from := newPublisher()
+	defer from.unblock()
 	return q.accept(&message{
 		key: q.name, properties: properties, body: body, ttl: s.ttl, priority: s.priority, persistent: s.persistent,
-	}, nil)
+	}, from)
 }
 
 // Purge drops what is ready in a queue, and counts it.

@@ -221,7 +221,7 @@ func (vh *vhost) newQueue(name string, kind queueKind, durable, autoDelete bool,
 	}
 	q.settings = readSettings(kind, args, vh.broker.opts)
 	if q.atLeastOnce {
-		q.worker = &Channel{enqueued: map[*queue]struct{}{}}
+		q.worker = newPublisher()
 	}
 	levels := 1
 	switch {
