@@ -14,6 +14,10 @@ func (q *queue) run() {
 	if q.singleActive {
 		q.chooseActive()
 	}
+	if q.requeued { // RabbitMQ's requeue_and_run: what is too much is offered to nobody
+		q.requeued = false
+		q.dropHead()
+	}
 	q.expire()
 	for q.ready.n > 0 {
 		c := q.nextConsumer()

@@ -380,3 +380,33 @@ func TestEventsTellALife(t *testing.T) {
 		t.Errorf("told %s\nwant %s", told, want)
 	}
 }
+
+// TestWhatComesBackIsOfferedWithinTheLimit: a classic queue drops what is too much
+// before it delivers again, a quorum queue after it.
+func TestWhatComesBackIsOfferedWithinTheLimit(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{
+		"classic": "a#4 3 again",
+		"quorum":  "a#4 1 again, a#5 2 again, a#6 3 again",
+	} {
+		_, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", kind, "x-max-length", int32(1))
+		c.consume("q", "a")
+		for i := range 3 {
+			c.publish("", "q", fmt.Sprint(i+1))
+		}
+		c.expect("a#1 1, a#2 2, a#3 3")
+		c.ok(c.Nack(&wire.BasicNack{DeliveryTag: 3, Multiple: true, Requeue: true}))
+		c.expect(want)
+	}
+	// So with a consumer that waits, when a channel closes.
+	_, c := start(t, engine.Options{})
+	c.queue("q", "x-max-length", int32(1))
+	other := on(t, c.conn)
+	other.consume("q", "b")
+	c.publish("", "q", "1")
+	c.publish("", "q", "2")
+	c.consume("q", "a")
+	other.Close()
+	c.expect("a#1 2 again")
+}

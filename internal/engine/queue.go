@@ -89,6 +89,7 @@ type queue struct {
 	stuckTimer                timer
 	round                     uint64 // of routing that it was last found in
 	dirty, deleted            bool
+	requeued                  bool // something came back since it ran
 	timed                     bool // something in it expires, or did
 }
 

@@ -156,6 +156,7 @@ func (q *queue) takeBack(e *entry, failed bool) {
 	e.acquired++
 	q.touch()
 	if q.kind == classic {
+		q.requeued = true
 		q.ready.giveBack(e, q.levelOf(e.msg))
 		return
 	}
