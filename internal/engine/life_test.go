@@ -410,3 +410,63 @@ func TestWhatComesBackIsOfferedWithinTheLimit(t *testing.T) {
 	other.Close()
 	c.expect("a#1 2 again")
 }
+
+func TestAReplacedConsumerIsNotServedUntilItHoldsNothing(t *testing.T) {
+	t.Parallel()
+	_, c := start(t, engine.Options{})
+	c.queue("q", "x-queue-type", "quorum", "x-single-active-consumer", true)
+	c.consume("q", "low")
+	c.publish("", "q", "1")
+	c.publish("", "q", "2")
+	c.consume("q", "high", "x-priority", int32(1))
+	c.publish("", "q", "3")
+	c.expect("low#1 1, low#2 2")
+	ok, e := c.QueueDeclare(&wire.QueueDeclare{Queue: "q", Passive: true})
+	if c.ok(e); ok.ConsumerCount != 1 {
+		t.Errorf("%d consumers, want the active one", ok.ConsumerCount)
+	}
+	c.ok(c.Cancel(&wire.BasicCancel{ConsumerTag: "high"}))
+	c.ok(c.Ack(&wire.BasicAck{DeliveryTag: 1}))
+	c.expect("")
+	c.ok(c.Ack(&wire.BasicAck{DeliveryTag: 2}))
+	c.expect("low#3 3")
+}
+
+// TestWhoFollowsTheSingleActiveConsumer: the one of the largest prefetch on a quorum
+// queue, the one that has waited longest on a classic one.
+func TestWhoFollowsTheSingleActiveConsumer(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{"classic": "small#1 m", "quorum": "unlimited#1 m"} {
+		_, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", kind, "x-single-active-consumer", true)
+		c.consume("q", "first")
+		c.qos(1)
+		c.consume("q", "small")
+		c.qos(100)
+		c.consume("q", "large")
+		c.qos(0)
+		c.consume("q", "unlimited")
+		c.ok(c.Cancel(&wire.BasicCancel{ConsumerTag: "first"}))
+		c.publish("", "q", "m")
+		c.expect(want)
+	}
+}
+
+func TestAConsumerOfAQuorumQueueHolds2000(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]int{"classic": 2001, "quorum": 2000} {
+		b, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", kind)
+		c.consume("q", "a")
+		for range 2001 {
+			c.publish("", "q", "m")
+		}
+		if q, _ := b.Queue("/", "q"); q.Unacked != want {
+			t.Errorf("%s: %d held, want %d", kind, q.Unacked, want)
+		}
+		c.ok(c.Ack(&wire.BasicAck{DeliveryTag: 1}))
+		if q, _ := b.Queue("/", "q"); q.Unacked != 2000 || q.Ready != 0 {
+			t.Errorf("%s: %d held and %d ready after an ack", kind, q.Unacked, q.Ready)
+		}
+	}
+}

@@ -455,8 +455,8 @@ func (q *queue) consumerCount() int {
 	switch {
 	case q.kind == stream:
 		return 0
-	case q.kind == quorum && q.singleActive && q.chooseActive() != nil:
-		return 1
+	case q.kind == quorum && q.singleActive:
+		return min(1, len(q.consumers))
 	}
 	return len(q.consumers)
 }
