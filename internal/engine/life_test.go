@@ -470,3 +470,32 @@ func TestAConsumerOfAQuorumQueueHolds2000(t *testing.T) {
 		}
 	}
 }
+
+// TestWhichHeadsExpire: RabbitMQ looks at the message that would be delivered next,
+// and in a quorum queue of 4.3 at the first one of each priority.
+func TestWhichHeadsExpire(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		rules engine.Rules
+		args  []any
+		left  int
+	}{
+		{engine.Rules43, []any{"x-max-priority", int32(5)}, 2},
+		{engine.Rules42, []any{"x-queue-type", "quorum"}, 2},
+		{engine.Rules43, []any{"x-queue-type", "quorum"}, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b, c := start(t, engine.Options{Rules: tc.rules})
+			c.queue("q", tc.args...)
+			c.publish("", "q", "high", wire.Properties{Priority: 5})
+			c.publish("", "q", "low", wire.Properties{Priority: 1, Expiration: "10"})
+			pass(time.Second)
+			if n := ready(t, b, "q"); n != tc.left {
+				t.Errorf("%v %v: %d left, want %d", tc.rules, tc.args, n, tc.left)
+			}
+			if g := c.get("q"); string(g.Body) != "high" || g.Remaining != 0 {
+				t.Errorf("%v %v: got %s, %d remain", tc.rules, tc.args, g.Body, g.Remaining)
+			}
+		})
+	}
+}

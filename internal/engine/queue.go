@@ -229,7 +229,7 @@ func (vh *vhost) newQueue(name string, kind queueKind, durable, autoDelete bool,
 	case kind == quorum && vh.broker.opts.Rules == Rules42:
 		levels, q.ready.twoToOne = 2, true
 	case kind == quorum:
-		levels = 32
+		levels, q.ready.manyHeads = 32, true
 	case kind == classic:
 		if v, has := args.Get("x-max-priority"); has {
 			n, _ := integer(v)
