@@ -96,3 +96,20 @@ func (q *queue) retryStuck() {
 	}
 	q.watchStuck()
 }
+
+// resend starts anew after a restart: who sent the dead letters has died, and with it
+// what it knew of where they have arrived.
+func (q *queue) resend() {
+	if q.worker == nil {
+		return
+	}
+	q.worker.unblock()
+	q.worker = newPublisher()
+	q.stuckTimer.stop()
+	for i, s := range slices.Clone(q.stuck) {
+		s.taken, s.sent = nil, 0
+		if i < deadLettersUnderWay {
+			q.send(s)
+		}
+	}
+}

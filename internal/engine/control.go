@@ -331,6 +331,7 @@ func (b *Broker) Restart() {
 		c.close()
 	}
 	b.down = false
+	b.letters = slices.DeleteFunc(b.letters, func(l letter) bool { return l.of != nil }) // sent again below
 	for _, vh := range b.vhosts {
 		for _, q := range vh.sortedQueues() {
 			if !q.durable {
@@ -352,6 +353,9 @@ func (b *Broker) Restart() {
 			if !x.durable {
 				vh.deleteExchange(x)
 			}
+		}
+		for _, q := range vh.sortedQueues() {
+			q.resend()
 		}
 	}
 }

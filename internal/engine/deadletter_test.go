@@ -127,6 +127,31 @@ func TestAtLeastOnceWaitsForEveryQueue(t *testing.T) {
 	}
 }
 
+// TestARestartSendsDeadLettersAgain: where one has arrived is known to nobody then. So
+// do those that come about by the loss of a consumer, and those go once.
+func TestARestartSendsDeadLettersAgain(t *testing.T) {
+	t.Parallel()
+	b, c := start(t, engine.Options{})
+	c.queue("open")
+	c.queue("full", "x-max-length", int32(0), "x-overflow", "reject-publish")
+	c.queue("q", "x-queue-type", "quorum", "x-dead-letter-exchange", "amq.fanout", "x-dead-letter-strategy", "at-least-once",
+		"x-overflow", "reject-publish", "x-delivery-limit", int32(0))
+	c.bind("open", "amq.fanout", "")
+	c.bind("full", "amq.fanout", "")
+	persistent := wire.Properties{DeliveryMode: 2}
+	c.publish("", "q", "1", persistent)
+	c.rejectOne()
+	c.publish("", "q", "2", persistent)
+	c.get("q")
+	if q, open := bodies(b, "q"), bodies(b, "open"); q != "1 2 " || open != "1 " {
+		t.Fatalf("q has %s, open has %s", q, open)
+	}
+	b.Restart()
+	if q, open := bodies(b, "q"), bodies(b, "open"); q != "1 2 " || open != "1 1 2 " {
+		t.Errorf("after a restart q has %s, open has %s", q, open)
+	}
+}
+
 func TestAtLeastOnceHas32UnderWay(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
