@@ -127,8 +127,8 @@ func TestAtLeastOnceWaitsForEveryQueue(t *testing.T) {
 	}
 }
 
-// TestARestartSendsDeadLettersAgain: where one has arrived is known to nobody then. So
-// do those that come about by the loss of a consumer, and those go once.
+// TestARestartSendsDeadLettersAgain: nobody knows then where one has arrived. Those
+// that come about because the restart ends a consumer are sent once.
 func TestARestartSendsDeadLettersAgain(t *testing.T) {
 	t.Parallel()
 	b, c := start(t, engine.Options{})

@@ -499,3 +499,37 @@ func TestWhichHeadsExpire(t *testing.T) {
 		})
 	}
 }
+
+// TestWithoutADeliveryLimitANackedMessageGoesToTheEnd: what comes back in another way
+// goes to the front all the same.
+func TestWithoutADeliveryLimitANackedMessageGoesToTheEnd(t *testing.T) {
+	t.Parallel()
+	nack := func(c *client) { c.ok(c.Nack(&wire.BasicNack{DeliveryTag: 1, Requeue: true})) }
+	reject := func(c *client) { c.ok(c.Reject(&wire.BasicReject{DeliveryTag: 1, Requeue: true})) }
+	for _, tc := range []struct {
+		name  string
+		rules engine.Rules
+		limit int32
+		back  func(*client)
+		want  string
+	}{
+		{"nack", engine.Rules43, -1, nack, "2 3 1 "},
+		{"reject", engine.Rules43, -1, reject, "1 2 3 "},
+		{"close", engine.Rules43, -1, (*client).Close, "1 2 3 "},
+		{"nack with a limit", engine.Rules43, 20, nack, "1 2 3 "},
+		{"nack before 4.3", engine.Rules42, -1, nack, "2 3 1 "},
+		{"reject before 4.3", engine.Rules42, -1, reject, "2 3 1 "},
+		{"close before 4.3", engine.Rules42, -1, (*client).Close, "1 2 3 "},
+	} {
+		b, c := start(t, engine.Options{Rules: tc.rules})
+		c.queue("q", "x-queue-type", "quorum", "x-delivery-limit", tc.limit)
+		for i := range 3 {
+			c.publish("", "q", fmt.Sprint(i+1))
+		}
+		c.get("q")
+		tc.back(c)
+		if got := bodies(b, "q"); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
