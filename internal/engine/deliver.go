@@ -133,6 +133,9 @@ func (ch *Channel) letGo(e *entry) {
 	q := e.queue
 	q.unacked--
 	q.unackedBytes -= int64(len(e.msg.body))
+	if q.kind == quorum && q.unacked == 0 {
+		q.used()
+	}
 	if c := e.holder; c != nil {
 		c.unacked--
 		if q.kind == classic {

@@ -533,3 +533,39 @@ func TestWithoutADeliveryLimitANackedMessageGoesToTheEnd(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAQuorumQueueTakesForAUse(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]struct{ redeclared, held bool }{
+		"classic": {redeclared: true},
+		"quorum":  {held: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b, c := start(t, engine.Options{})
+			there := func(queue string) bool { _, ok := b.Queue("/", queue); return ok }
+			args := []any{"x-queue-type", kind, "x-expires", int32(1000)}
+			c.queue("redeclared", args...)
+			c.queue("held", args...)
+			c.publish("", "held", "m")
+			tag := c.get("held").Tag
+			pass(900 * time.Millisecond)
+			c.queue("redeclared", args...)
+			pass(900 * time.Millisecond)
+			if got := there("redeclared"); got != want.redeclared {
+				t.Errorf("%s, declared again: still there %v", kind, got)
+			}
+			if got := there("held"); got != want.held {
+				t.Errorf("%s, a message is held: still there %v", kind, got)
+			}
+			c.ok(c.Ack(&wire.BasicAck{DeliveryTag: tag}))
+			pass(900 * time.Millisecond)
+			if got := there("held"); got != want.held {
+				t.Errorf("%s, the message was settled: still there %v", kind, got)
+			}
+			pass(100 * time.Millisecond)
+			if there("held") {
+				t.Errorf("%s is not deleted", kind)
+			}
+		})
+	}
+}

@@ -104,7 +104,8 @@ func (q *queue) watchExpiry() {
 	q.ttlTimer.set(q.vhost.broker, at, q.touch)
 }
 
-// used restarts the time after which a queue that nobody uses is deleted.
+// used restarts the time after which a queue that nobody uses is deleted. To a quorum
+// queue who holds a message of it is a consumer, though cancelled or come by get.
 func (q *queue) used() {
 	if q.expires == noTTL || q.deleted {
 		return
@@ -117,7 +118,7 @@ func (q *queue) used() {
 }
 
 func (q *queue) unused() {
-	if len(q.consumers) > 0 || q.deleted {
+	if len(q.consumers) > 0 || q.deleted || q.kind == quorum && q.unacked > 0 {
 		return
 	}
 	b := q.vhost.broker

@@ -207,11 +207,13 @@ func (ch *Channel) declareQueue(vh *vhost, m *wire.QueueDeclare) (*wire.QueueDec
 	return ch.declared(q), nil
 }
 
-// declared answers a declare: it counts as a use, and names the queue that an
-// empty name means from now on.
+// declared answers a declare: it counts as a use, but not to rabbit_fifo, and names
+// the queue that an empty name means from now on.
 func (ch *Channel) declared(q *queue) *wire.QueueDeclareOk {
 	ch.lastQueue = q.name
-	q.used()
+	if q.kind != quorum {
+		q.used()
+	}
 	return &wire.QueueDeclareOk{Queue: q.name, MessageCount: uint32(q.readyCount()), ConsumerCount: uint32(q.consumerCount())}
 }
 
