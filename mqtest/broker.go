@@ -168,6 +168,7 @@ func (b *Broker) stopLocked() {
 		return
 	}
 	b.stopped = true
+	b.engine.Kill()
 	b.shut(false)
 	b.engine.Restart()
 	b.journal.add(Record{Kind: QueueEvent, Detail: "restarted"})

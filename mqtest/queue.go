@@ -19,7 +19,7 @@ type QueueInfo struct {
 	Name, Type                     string // the type is classic, quorum or stream
 	Durable, AutoDelete, Exclusive bool
 	Arguments                      map[string]any
-	Ready                          int // messages that wait
+	Ready                          int // messages that wait; of a stream all
 	Unacked                        int // delivered, not settled
 	Bytes                          int // of bodies
 	Consumers                      int
@@ -70,9 +70,13 @@ func (q *Queue) Info() QueueInfo {
 	return queueInfo(info)
 }
 
-// Len counts its messages, those that are delivered and not settled included.
+// Len counts its messages, those that are delivered and not settled included: as
+// many as Messages returns.
 func (q *Queue) Len() int {
 	info := q.Info()
+	if info.Type == "stream" {
+		return info.Ready // a delivery takes nothing out
+	}
 	return info.Ready + info.Unacked
 }
 
@@ -96,9 +100,11 @@ func (q *Queue) Bodies() []string {
 	return list
 }
 
-// Enqueue puts messages in, as a publish to the default exchange does; of the
-// message's fields that a publish could not set none counts. It is false if the
-// queue is not there, or would not take all of them.
+// Enqueue puts messages in, one by one, each as a new client's publish to the default
+// exchange does; of the message's fields that a publish could not set none counts. It
+// is false, and has stopped, at the first that the queue does not take: it is not
+// there, is full and rejects (a quorum queue takes the one that makes it too full), or
+// the message is larger than RabbitMQ takes (16 MiB) or malformed.
 func (q *Queue) Enqueue(messages ...Message) bool {
 	for _, m := range messages {
 		if !q.b.engine.Enqueue(q.vhost, q.name, m.properties(), append([]byte(nil), m.Body...)) {

@@ -21,11 +21,13 @@ type Broker struct {
 	conns   map[*Conn]struct{}
 	replies map[string]*Channel // direct reply-to: by the name that stands in reply-to
 	closed  bool
+	down    bool // from Kill to Restart
 
 	consumerSeq uint64
 
-	clock int64    // this call's time, unix milliseconds; 0: not asked for yet
-	dirty []*queue // have something to deliver, to drop or to wait for
+	clock   int64    // this call's time, unix milliseconds; 0: not asked for yet
+	dirty   []*queue // have something to deliver, to drop or to wait for
+	letters []letter // dead letters that are on their way
 
 	// Scratch space of routing and delivering.
 	routed        []*queue
@@ -41,7 +43,7 @@ type Broker struct {
 type vhost struct {
 	broker      *Broker
 	name        string
-	defaultType string // of queues whose declare names none
+	defaultType string // of queues whose declare names none, and that can be of it
 	exchanges   map[string]*exchange
 	queues      map[string]*queue
 }
@@ -78,16 +80,26 @@ func (b *Broker) enter() {
 }
 
 func (b *Broker) leave() {
-	if len(b.dirty) > 0 {
-		b.run()
-	}
+	b.run()
 	b.mu.Unlock()
 }
 
 // run does what this call has set going: deliver, drop, dead-letter, until
-// nothing is left to do. It is no recursion, so that queues may dead-letter in a
-// circle.
+// nothing is left to do. A dead letter is stored once its queues have dealt with all
+// that came before it, since a queue of RabbitMQ takes each message singly: what it
+// delivers at once does not fill it. It is no recursion, so that queues may
+// dead-letter in a circle.
 func (b *Broker) run() {
+	b.runDirty()
+	for i := 0; i < len(b.letters); i++ {
+		b.letters[i].store()
+		b.runDirty()
+	}
+	clear(b.letters)
+	b.letters = b.letters[:0]
+}
+
+func (b *Broker) runDirty() {
 	for i := 0; i < len(b.dirty); i++ {
 		q := b.dirty[i]
 		q.dirty = false

@@ -45,11 +45,14 @@ func (b *Broker) Connect(info ConnInfo) (*Conn, *Exception) {
 }
 
 // Close ends the connection: its channels' deliveries are requeued, its
-// exclusive queues deleted. It may be called twice.
+// exclusive queues deleted. It may be called twice. Behind [Broker.Kill] all that
+// waits for Restart.
 func (c *Conn) Close() {
 	c.broker.enter()
 	defer c.broker.leave()
-	c.close()
+	if !c.broker.down {
+		c.close()
+	}
 }
 
 func (c *Conn) close() {
@@ -156,9 +159,7 @@ func (ch *Channel) close() {
 	if ch.replyTo != "" {
 		delete(ch.broker.replies, ch.replyTo)
 	}
-	for q := range ch.enqueued {
-		delete(q.blocked, ch)
-	}
+	ch.unblock()
 	var tags []string
 	for tag := range ch.consumers {
 		tags = append(tags, tag)
@@ -181,6 +182,16 @@ func (ch *Channel) close() {
 		c.queue.afterRemoval(c)
 	}
 	clear(ch.consumers)
+}
+
+// newPublisher is a channel for publishes of the broker itself, no more.
+func newPublisher() *Channel { return &Channel{enqueued: map[*queue]struct{}{}} }
+
+// unblock has quorum queues forget the channel as a publisher.
+func (ch *Channel) unblock() {
+	for q := range ch.enqueued {
+		delete(q.blocked, ch)
+	}
 }
 
 // find looks a queue up that the channel may use.

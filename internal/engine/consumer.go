@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 	"time"
 
@@ -20,6 +21,7 @@ type consumer struct {
 	args      wire.Table
 	unacked   int
 	timedOut  int    // released deliveries that the client has not settled
+	quiescing bool   // single active, and to be replaced once it holds nothing
 	inTurn    bool   // stands in its queue's turn
 	gone      bool   // cancelled; it may still hold deliveries
 	cursor    uint64 // a stream's: the offset that comes next
@@ -30,12 +32,27 @@ func (c *consumer) can() bool {
 	switch {
 	case c.gone, c.ch.behind, c.timedOut > 0:
 		return false
-	case c.prefetch > 0 && !c.noAck && c.unacked >= c.prefetch:
+	case !c.noAck && c.room() <= 0:
 		return false
 	case c.ch.globalLimit > 0 && !c.noAck && c.queue.kind == classic && c.ch.globalHeld >= c.ch.globalLimit:
 		return false
 	}
 	return true
+}
+
+// unlimitedPrefetch is what a consumer of a quorum queue may hold that asks for no
+// limit (rabbit_fifo_client's UNLIMITED_PREFETCH_COUNT).
+const unlimitedPrefetch = 2000
+
+// room is how much more the consumer may hold.
+func (c *consumer) room() int {
+	switch {
+	case c.prefetch > 0:
+		return c.prefetch - c.unacked
+	case c.queue.kind == quorum:
+		return unlimitedPrefetch - c.unacked
+	}
+	return math.MaxInt
 }
 
 // wake puts the consumer in turn, behind those of its priority, if it can take
@@ -232,7 +249,7 @@ func (q *queue) drop(c *consumer, reason string) {
 
 // afterRemoval deletes an auto-delete queue with its last consumer.
 func (q *queue) afterRemoval(c *consumer) {
-	if q.deleted || len(q.consumers) > 0 {
+	if q.deleted || len(q.consumers) > 0 || q.vhost.broker.down {
 		return
 	}
 	if q.autoDelete && q.had {
@@ -244,25 +261,38 @@ func (q *queue) afterRemoval(c *consumer) {
 
 // chooseActive finds the one that a queue with a single active consumer serves.
 // On a quorum queue one of a higher priority takes over as soon as the present
-// one holds nothing, and until then nobody is served.
+// one holds nothing, and until then nobody is served, even if it goes again.
 func (q *queue) chooseActive() *consumer {
 	if len(q.consumers) == 0 {
 		return nil
 	}
 	best := q.consumers[0]
 	for _, c := range q.consumers[1:] {
-		if c.priority > best.priority && c.timedOut == 0 || best.timedOut > 0 && c.timedOut == 0 {
+		if q.takesOver(c, best) {
 			best = c
 		}
 	}
 	if q.active == nil || q.active.timedOut > 0 && best.timedOut == 0 {
 		q.active = best
 	}
-	if q.kind == quorum && best.priority > q.active.priority {
-		if q.active.unacked > 0 {
+	if q.kind == quorum && (best.priority > q.active.priority || q.active.quiescing) {
+		q.active.quiescing = q.active.unacked > 0
+		if q.active.quiescing {
 			return nil
 		}
 		q.active = best
 	}
 	return q.active
+}
+
+// takesOver tells whether c comes before another one that came before it: by its
+// priority and, on a quorum queue (rabbit_fifo's sort_waiting), by its prefetch.
+func (q *queue) takesOver(c, other *consumer) bool {
+	switch {
+	case c.timedOut > 0 || other.timedOut > 0:
+		return c.timedOut == 0
+	case c.priority != other.priority:
+		return c.priority > other.priority
+	}
+	return q.kind == quorum && c.room() > other.room()
 }

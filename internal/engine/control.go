@@ -16,7 +16,8 @@ func (b *Broker) Vhosts() []string {
 }
 
 // AddVhost creates a vhost, if it is not there. The type is that of queues whose
-// declare names none: "" is classic.
+// declare names none: "" is classic. Those that are transient, exclusive or
+// auto-delete are classic in any case.
 func (b *Broker) AddVhost(name, defaultQueueType string) {
 	b.enter()
 	defer b.leave()
@@ -110,10 +111,7 @@ func (b *Broker) find(vhost, name string) *queue {
 }
 
 func (q *queue) info() QueueInfo {
-	bytes := q.ready.bytes + q.unackedBytes
-	for _, d := range q.delayed {
-		bytes += int64(len(d.entry.msg.body))
-	}
+	bytes := q.ready.bytes + q.asideBytes + q.unackedBytes
 	if q.log != nil {
 		bytes = q.log.bytes
 	}
@@ -242,23 +240,25 @@ func (e *entry) info() MessageInfo {
 	return info
 }
 
-// Enqueue stores a message in a queue, as a publish through the default exchange
-// does. It is false if there is no such queue, if it is full and rejects, or if
-// the properties are malformed.
+// Enqueue stores a message in a queue, as a new client's publish through the default
+// exchange does. It is false if there is no such queue, if it is full and rejects, if
+// the body is too large, or if the properties are malformed.
 func (b *Broker) Enqueue(vhost, queue string, properties, body []byte) bool {
 	b.enter()
 	defer b.leave()
 	q := b.find(vhost, queue)
-	if q == nil {
+	if q == nil || len(body) > b.opts.MaxMessageSize {
 		return false
 	}
 	s, properties, e := scanProperties(properties)
 	if e != nil {
 		return false
 	}
+	from := newPublisher()
+	defer from.unblock()
 	return q.accept(&message{
 		key: q.name, properties: properties, body: body, ttl: s.ttl, priority: s.priority, persistent: s.persistent,
-	}, nil)
+	}, from)
 }
 
 // Purge drops what is ready in a queue, and counts it.
@@ -305,12 +305,24 @@ func (b *Broker) CancelConsumers(vhost, queue string) int {
 	return len(gone)
 }
 
-// Restart is a node's restart: connections are gone without a word (close them
-// first to say one), and what is not durable is lost: exchanges, queues,
-// bindings, and in a classic queue the messages that are not persistent.
+// Kill begins what Restart ends: until then nobody sees connections end, since
+// with them their queues are going down.
+func (b *Broker) Kill() {
+	b.enter()
+	defer b.leave()
+	b.down = true
+}
+
+// Restart is a node's restart after it was killed: connections are gone without a
+// word (close them first, behind Kill, to say one), and what is not durable is lost:
+// exchanges, queues, bindings, and in a classic queue the messages that are not
+// persistent. A durable auto-delete queue stays until it has lost consumers again:
+// its process (rabbit_amqqueue_process) has died before it could see them go, and
+// starts with has_had_consumers = false.
 func (b *Broker) Restart() {
 	b.enter()
 	defer b.leave()
+	b.down = true
 	for c := range b.conns {
 		c.info.Closed = nil
 		for ch := range c.channels {
@@ -318,6 +330,8 @@ func (b *Broker) Restart() {
 		}
 		c.close()
 	}
+	b.down = false
+	b.letters = slices.DeleteFunc(b.letters, func(l letter) bool { return l.of != nil }) // sent again below
 	for _, vh := range b.vhosts {
 		for _, q := range vh.sortedQueues() {
 			if !q.durable {
@@ -332,12 +346,16 @@ func (b *Broker) Restart() {
 			if q.kind == classic {
 				q.forgetTransient()
 			}
+			q.had = false
 			q.used()
 		}
 		for _, x := range vh.sortedExchanges() {
 			if !x.durable {
 				vh.deleteExchange(x)
 			}
+		}
+		for _, q := range vh.sortedQueues() {
+			q.resend()
 		}
 	}
 }

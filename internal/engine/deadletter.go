@@ -94,36 +94,66 @@ func (d *deaths) headers() wire.Table {
 	}
 }
 
-// bury takes an entry out of the queue for good: to the dead-letter exchange, if
-// there is one, else away. The entry is in the queue's hands no more.
-func (q *queue) bury(e *entry, reason string) {
-	if q.atLeastOnce {
-		q.buryOnce(e, reason)
-		return
-	}
-	if sent, _ := q.deadLetterCopy(e.msg, e.deliveries, reason); sent {
-		q.noteEntry(EventDeadLettered, e, reason)
-		return
-	}
-	q.noteEntry(EventDropped, e, reason)
+// letter is a dead letter on its way into queues.
+type letter struct {
+	msg *message
+	to  []*queue
+	of  *stuck // what is sent at least once, or nil
 }
 
-// deadLetterCopy publishes a message to the queue's dead-letter exchange. It
-// tells whether there is one, and how many queues have taken the message.
-func (q *queue) deadLetterCopy(m *message, deliveries uint32, reason string) (sent bool, taken int) {
-	if !q.deadLetter {
-		return false, 0
+// bury takes an entry out of the queue for good: to the dead-letter exchange, if
+// there is one, else away. The entry is in the queue's hands no more, unless it is
+// dead-lettered at least once.
+func (q *queue) bury(e *entry, reason string) {
+	switch {
+	case q.atLeastOnce:
+		q.buryOnce(e, reason)
+	case q.sendDead(e.msg, e.deliveries, reason):
+		q.noteEntry(EventDeadLettered, e, reason)
+	default:
+		q.noteEntry(EventDropped, e, reason)
 	}
-	vh := q.vhost
-	x := vh.exchanges[q.deadLetterExchange]
-	if x == nil {
-		return false, 0
+}
+
+// sendDead publishes a message to the queue's dead-letter exchange. It is false if
+// there is none.
+func (q *queue) sendDead(m *message, deliveries uint32, reason string) bool {
+	if !q.deadLetter || q.vhost.exchanges[q.deadLetterExchange] == nil {
+		return false
 	}
+	dead := q.dead(m, deliveries, reason)
+	q.post(letter{msg: dead, to: outOfCycles(q.routeDead(dead), dead, reason)})
+	return true
+}
+
+// post has run store the letter, by itself and behind what was posted before.
+func (q *queue) post(l letter) {
+	q.vhost.broker.letters = append(q.vhost.broker.letters, l)
+}
+
+// store puts a letter into its queues.
+func (l letter) store() {
+	var from *Channel
+	if l.of != nil {
+		from = l.of.entry.queue.worker
+	}
+	for _, to := range l.to {
+		if !to.deleted && to.accept(l.msg, from) && l.of != nil {
+			l.of.taken = append(l.of.taken, to.name)
+		}
+	}
+	if l.of != nil {
+		l.of.entry.queue.arrived(l.of, l.to)
+	}
+}
+
+// dead is a message as it goes to the queue's dead-letter exchange.
+func (q *queue) dead(m *message, deliveries uint32, reason string) *message {
 	dead := *m
 	dead.deaths = m.deaths.recorded(m, q.name, reason)
-	dead.exchange = x.name
+	dead.exchange = q.deadLetterExchange
 	dead.deliveryCount = 0
-	if vh.broker.opts.Rules == Rules43 {
+	if q.vhost.broker.opts.Rules == Rules43 {
 		dead.deliveryCount = deliveries
 	}
 	if m.ttl != noTTL {
@@ -136,6 +166,11 @@ func (q *queue) deadLetterCopy(m *message, deliveries uint32, reason string) (se
 			dead.cc = &extraKeys{bcc: m.cc.bcc}
 		}
 	}
+	return &dead
+}
+
+// routeDead finds the queues that a dead letter belongs in.
+func (q *queue) routeDead(dead *message) []*queue {
 	var headers wire.Table
 	if len(dead.properties) > 1 && wire.Flag(dead.properties[0])<<8&wire.FlagHeaders != 0 {
 		if p, err := wire.ParseProperties(dead.properties); err == nil {
@@ -143,18 +178,16 @@ func (q *queue) deadLetterCopy(m *message, deliveries uint32, reason string) (se
 		}
 	}
 	// The publish that brought this about may be going through its own routes.
-	routes := vh.broker.routed
-	vh.broker.routed = nil
-	defer func() { vh.broker.routed = routes }()
-	for _, to := range vh.route(x, &dead, headers) {
-		if reason != "rejected" && dead.deaths.cycle(to.name) {
-			continue
-		}
-		if to.accept(&dead, nil) {
-			taken++
-		}
-	}
-	return true, taken
+	b := q.vhost.broker
+	routes := b.routed
+	b.routed = nil
+	defer func() { b.routed = routes }()
+	return q.vhost.route(q.vhost.exchanges[q.deadLetterExchange], dead, headers)
+}
+
+// outOfCycles leaves out the queues that a dead letter must not come to again.
+func outOfCycles(to []*queue, dead *message, reason string) []*queue {
+	return slices.DeleteFunc(to, func(q *queue) bool { return reason != "rejected" && dead.deaths.cycle(q.name) })
 }
 
 func withoutExpiration(raw []byte) []byte {

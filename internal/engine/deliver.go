@@ -14,6 +14,10 @@ func (q *queue) run() {
 	if q.singleActive {
 		q.chooseActive()
 	}
+	if q.requeued { // RabbitMQ's requeue_and_run: what is too much is offered to nobody
+		q.requeued = false
+		q.dropHead()
+	}
 	q.expire()
 	for q.ready.n > 0 {
 		c := q.nextConsumer()
@@ -129,6 +133,9 @@ func (ch *Channel) letGo(e *entry) {
 	q := e.queue
 	q.unacked--
 	q.unackedBytes -= int64(len(e.msg.body))
+	if q.kind == quorum && q.unacked == 0 {
+		q.used()
+	}
 	if c := e.holder; c != nil {
 		c.unacked--
 		if q.kind == classic {

@@ -14,9 +14,9 @@ type QueueInfo struct {
 	AutoDelete  bool
 	Exclusive   bool
 	Arguments   wire.Table
-	Ready       int // messages that wait, those that delayed retry or at-least-once dead-lettering holds among them
+	Ready       int // messages that wait, those that delayed retry or at-least-once dead-lettering holds among them; of a stream all
 	Unacked     int // delivered, not settled
-	Bytes       int // bodies, ready and unacked
+	Bytes       int // bodies of all these
 	Consumers   int
 }
 

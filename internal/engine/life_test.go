@@ -380,3 +380,192 @@ func TestEventsTellALife(t *testing.T) {
 		t.Errorf("told %s\nwant %s", told, want)
 	}
 }
+
+// TestWhatComesBackIsOfferedWithinTheLimit: a classic queue drops what is too much
+// before it delivers again, a quorum queue after it.
+func TestWhatComesBackIsOfferedWithinTheLimit(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{
+		"classic": "a#4 3 again",
+		"quorum":  "a#4 1 again, a#5 2 again, a#6 3 again",
+	} {
+		_, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", kind, "x-max-length", int32(1))
+		c.consume("q", "a")
+		for i := range 3 {
+			c.publish("", "q", fmt.Sprint(i+1))
+		}
+		c.expect("a#1 1, a#2 2, a#3 3")
+		c.ok(c.Nack(&wire.BasicNack{DeliveryTag: 3, Multiple: true, Requeue: true}))
+		c.expect(want)
+	}
+	// So with a consumer that waits, when a channel closes.
+	_, c := start(t, engine.Options{})
+	c.queue("q", "x-max-length", int32(1))
+	other := on(t, c.conn)
+	other.consume("q", "b")
+	c.publish("", "q", "1")
+	c.publish("", "q", "2")
+	c.consume("q", "a")
+	other.Close()
+	c.expect("a#1 2 again")
+}
+
+func TestAReplacedConsumerIsNotServedUntilItHoldsNothing(t *testing.T) {
+	t.Parallel()
+	_, c := start(t, engine.Options{})
+	c.queue("q", "x-queue-type", "quorum", "x-single-active-consumer", true)
+	c.consume("q", "low")
+	c.publish("", "q", "1")
+	c.publish("", "q", "2")
+	c.consume("q", "high", "x-priority", int32(1))
+	c.publish("", "q", "3")
+	c.expect("low#1 1, low#2 2")
+	ok, e := c.QueueDeclare(&wire.QueueDeclare{Queue: "q", Passive: true})
+	if c.ok(e); ok.ConsumerCount != 1 {
+		t.Errorf("%d consumers, want the active one", ok.ConsumerCount)
+	}
+	c.ok(c.Cancel(&wire.BasicCancel{ConsumerTag: "high"}))
+	c.ok(c.Ack(&wire.BasicAck{DeliveryTag: 1}))
+	c.expect("")
+	c.ok(c.Ack(&wire.BasicAck{DeliveryTag: 2}))
+	c.expect("low#3 3")
+}
+
+// TestWhoFollowsTheSingleActiveConsumer: the one of the largest prefetch on a quorum
+// queue, the one that has waited longest on a classic one.
+func TestWhoFollowsTheSingleActiveConsumer(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]string{"classic": "small#1 m", "quorum": "unlimited#1 m"} {
+		_, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", kind, "x-single-active-consumer", true)
+		c.consume("q", "first")
+		c.qos(1)
+		c.consume("q", "small")
+		c.qos(100)
+		c.consume("q", "large")
+		c.qos(0)
+		c.consume("q", "unlimited")
+		c.ok(c.Cancel(&wire.BasicCancel{ConsumerTag: "first"}))
+		c.publish("", "q", "m")
+		c.expect(want)
+	}
+}
+
+func TestAConsumerOfAQuorumQueueHolds2000(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]int{"classic": 2001, "quorum": 2000} {
+		b, c := start(t, engine.Options{})
+		c.queue("q", "x-queue-type", kind)
+		c.consume("q", "a")
+		for range 2001 {
+			c.publish("", "q", "m")
+		}
+		if q, _ := b.Queue("/", "q"); q.Unacked != want {
+			t.Errorf("%s: %d held, want %d", kind, q.Unacked, want)
+		}
+		c.ok(c.Ack(&wire.BasicAck{DeliveryTag: 1}))
+		if q, _ := b.Queue("/", "q"); q.Unacked != 2000 || q.Ready != 0 {
+			t.Errorf("%s: %d held and %d ready after an ack", kind, q.Unacked, q.Ready)
+		}
+	}
+}
+
+// TestWhichHeadsExpire: RabbitMQ looks at the message that would be delivered next,
+// and in a quorum queue of 4.3 at the first one of each priority.
+func TestWhichHeadsExpire(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		rules engine.Rules
+		args  []any
+		left  int
+	}{
+		{engine.Rules43, []any{"x-max-priority", int32(5)}, 2},
+		{engine.Rules42, []any{"x-queue-type", "quorum"}, 2},
+		{engine.Rules43, []any{"x-queue-type", "quorum"}, 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b, c := start(t, engine.Options{Rules: tc.rules})
+			c.queue("q", tc.args...)
+			c.publish("", "q", "high", wire.Properties{Priority: 5})
+			c.publish("", "q", "low", wire.Properties{Priority: 1, Expiration: "10"})
+			pass(time.Second)
+			if n := ready(t, b, "q"); n != tc.left {
+				t.Errorf("%v %v: %d left, want %d", tc.rules, tc.args, n, tc.left)
+			}
+			if g := c.get("q"); string(g.Body) != "high" || g.Remaining != 0 {
+				t.Errorf("%v %v: got %s, %d remain", tc.rules, tc.args, g.Body, g.Remaining)
+			}
+		})
+	}
+}
+
+// TestWithoutADeliveryLimitANackedMessageGoesToTheEnd: what comes back in another way
+// goes to the front all the same.
+func TestWithoutADeliveryLimitANackedMessageGoesToTheEnd(t *testing.T) {
+	t.Parallel()
+	nack := func(c *client) { c.ok(c.Nack(&wire.BasicNack{DeliveryTag: 1, Requeue: true})) }
+	reject := func(c *client) { c.ok(c.Reject(&wire.BasicReject{DeliveryTag: 1, Requeue: true})) }
+	for _, tc := range []struct {
+		name  string
+		rules engine.Rules
+		limit int32
+		back  func(*client)
+		want  string
+	}{
+		{"nack", engine.Rules43, -1, nack, "2 3 1 "},
+		{"reject", engine.Rules43, -1, reject, "1 2 3 "},
+		{"close", engine.Rules43, -1, (*client).Close, "1 2 3 "},
+		{"nack with a limit", engine.Rules43, 20, nack, "1 2 3 "},
+		{"nack before 4.3", engine.Rules42, -1, nack, "2 3 1 "},
+		{"reject before 4.3", engine.Rules42, -1, reject, "2 3 1 "},
+		{"close before 4.3", engine.Rules42, -1, (*client).Close, "1 2 3 "},
+	} {
+		b, c := start(t, engine.Options{Rules: tc.rules})
+		c.queue("q", "x-queue-type", "quorum", "x-delivery-limit", tc.limit)
+		for i := range 3 {
+			c.publish("", "q", fmt.Sprint(i+1))
+		}
+		c.get("q")
+		tc.back(c)
+		if got := bodies(b, "q"); got != tc.want {
+			t.Errorf("%s: %s, want %s", tc.name, got, tc.want)
+		}
+	}
+}
+
+func TestWhatAQuorumQueueTakesForAUse(t *testing.T) {
+	t.Parallel()
+	for kind, want := range map[string]struct{ redeclared, held bool }{
+		"classic": {redeclared: true},
+		"quorum":  {held: true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b, c := start(t, engine.Options{})
+			there := func(queue string) bool { _, ok := b.Queue("/", queue); return ok }
+			args := []any{"x-queue-type", kind, "x-expires", int32(1000)}
+			c.queue("redeclared", args...)
+			c.queue("held", args...)
+			c.publish("", "held", "m")
+			tag := c.get("held").Tag
+			pass(900 * time.Millisecond)
+			c.queue("redeclared", args...)
+			pass(900 * time.Millisecond)
+			if got := there("redeclared"); got != want.redeclared {
+				t.Errorf("%s, declared again: still there %v", kind, got)
+			}
+			if got := there("held"); got != want.held {
+				t.Errorf("%s, a message is held: still there %v", kind, got)
+			}
+			c.ok(c.Ack(&wire.BasicAck{DeliveryTag: tag}))
+			pass(900 * time.Millisecond)
+			if got := there("held"); got != want.held {
+				t.Errorf("%s, the message was settled: still there %v", kind, got)
+			}
+			pass(100 * time.Millisecond)
+			if there("held") {
+				t.Errorf("%s is not deleted", kind)
+			}
+		})
+	}
+}

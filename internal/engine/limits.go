@@ -1,10 +1,15 @@
 package engine
 
-// over tells whether the queue holds more than it may. Deliveries that were not
-// settled do not count.
+// counted is what counts against the queue's limits: all but deliveries that were
+// not settled.
+func (q *queue) counted() (n, bytes int64) {
+	return int64(q.ready.n + len(q.delayed) + len(q.stuck)), q.ready.bytes + q.asideBytes
+}
+
+// over tells whether the queue holds more than it may.
 func (q *queue) over() bool {
-	n := q.ready.n + len(q.delayed) + len(q.stuck)
-	return q.maxLength >= 0 && int64(n) > q.maxLength || q.maxBytes >= 0 && q.ready.bytes > q.maxBytes
+	n, bytes := q.counted()
+	return q.maxLength >= 0 && n > q.maxLength || q.maxBytes >= 0 && bytes > q.maxBytes
 }
 
 func (q *queue) rejects() bool {
@@ -34,7 +39,7 @@ func (q *queue) refuses(msg *message, from *Channel) bool {
 		full := q.maxLength >= 0 && int64(q.ready.n)+1 > q.maxLength ||
 			q.maxBytes >= 0 && q.ready.bytes+int64(len(msg.body)) > q.maxBytes
 		if full && q.overflow == "reject-publish-dlx" {
-			q.deadLetterCopy(msg, 0, "maxlen")
+			q.sendDead(msg, 0, "maxlen")
 		}
 		return full
 	case quorum:
@@ -72,7 +77,8 @@ func (q *queue) tellPublishers() {
 
 func (q *queue) belowSoftLimit() bool {
 	below := func(limit, n int64) bool { return limit < 0 || n <= limit*8/10 }
-	return below(q.maxLength, int64(q.ready.n+len(q.delayed)+len(q.stuck))) && below(q.maxBytes, q.ready.bytes)
+	count, bytes := q.counted()
+	return below(q.maxLength, count) && below(q.maxBytes, bytes)
 }
 
 // expire buries what has outlived its time, as far as it stands at the head.
@@ -98,7 +104,8 @@ func (q *queue) watchExpiry() {
 	q.ttlTimer.set(q.vhost.broker, at, q.touch)
 }
 
-// used restarts the time after which a queue that nobody uses is deleted.
+// used restarts the time after which a queue that nobody uses is deleted. To a quorum
+// queue who holds a message of it is a consumer, though cancelled or come by get.
 func (q *queue) used() {
 	if q.expires == noTTL || q.deleted {
 		return
@@ -111,7 +118,7 @@ func (q *queue) used() {
 }
 
 func (q *queue) unused() {
-	if len(q.consumers) > 0 || q.deleted {
+	if len(q.consumers) > 0 || q.deleted || q.kind == quorum && q.unacked > 0 {
 		return
 	}
 	b := q.vhost.broker

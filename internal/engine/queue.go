@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -67,11 +66,13 @@ type queue struct {
 
 	ready        ready
 	nextPos      uint64
-	fresh        *entry // came in with this call: it is not expired before it was offered
+	fresh        *entry // came in last: it is not expired before it was offered
 	unacked      int
 	unackedBytes int64
 	delayed      []*delayed // held by delayed retry, by time
-	stuck        []stuck    // dead letters that no queue has taken
+	stuck        []*stuck   // dead letters that have not arrived
+	asideBytes   int64      // of delayed and stuck
+	worker       *Channel   // what dead letters are published from that are sent at least once
 	log          *streamLog // a stream's
 
 	consumers []*consumer // all, in the order in which they came
@@ -88,6 +89,7 @@ type queue struct {
 	stuckTimer                timer
 	round                     uint64 // of routing that it was last found in
 	dirty, deleted            bool
+	requeued                  bool // something came back since it ran
 	timed                     bool // something in it expires, or did
 }
 
@@ -146,9 +148,12 @@ func (ch *Channel) declareQueue(vh *vhost, m *wire.QueueDeclare) (*wire.QueueDec
 	}
 	args := m.Arguments
 	durable := m.Durable && !m.Exclusive
-	if _, has := args.Get("x-queue-type"); !has && vh.defaultType != "" && vh.defaultType != "classic" &&
-		m.Durable && !m.Exclusive && !m.AutoDelete {
-		args = append(slices.Clone(args), wire.Field{Key: "x-queue-type", Value: vh.defaultType})
+	switch { // as RabbitMQ's augment_declare_args
+	case vh.defaultType == "" || vh.defaultType == classic.String():
+	case durable && !m.AutoDelete:
+		args = withType(args, vh.defaultType)
+	default: // no other type can be that
+		args = withType(args, classic.String())
 	}
 	switch {
 	case name == "":
@@ -202,11 +207,13 @@ func (ch *Channel) declareQueue(vh *vhost, m *wire.QueueDeclare) (*wire.QueueDec
 	return ch.declared(q), nil
 }
 
-// declared answers a declare: it counts as a use, and names the queue that an
-// empty name means from now on.
+// declared answers a declare: it counts as a use, but not to rabbit_fifo, and names
+// the queue that an empty name means from now on.
 func (ch *Channel) declared(q *queue) *wire.QueueDeclareOk {
 	ch.lastQueue = q.name
-	q.used()
+	if q.kind != quorum {
+		q.used()
+	}
 	return &wire.QueueDeclareOk{Queue: q.name, MessageCount: uint32(q.readyCount()), ConsumerCount: uint32(q.consumerCount())}
 }
 
@@ -216,12 +223,15 @@ func (vh *vhost) newQueue(name string, kind queueKind, durable, autoDelete bool,
 		bindings: map[string]*binding{},
 	}
 	q.settings = readSettings(kind, args, vh.broker.opts)
+	if q.atLeastOnce {
+		q.worker = newPublisher()
+	}
 	levels := 1
 	switch {
 	case kind == quorum && vh.broker.opts.Rules == Rules42:
 		levels, q.ready.twoToOne = 2, true
 	case kind == quorum:
-		levels = 32
+		levels, q.ready.manyHeads = 32, true
 	case kind == classic:
 		if v, has := args.Get("x-max-priority"); has {
 			n, _ := integer(v)
@@ -301,7 +311,7 @@ func (q *queue) sameAs(durable, autoDelete bool, owner *Conn, args wire.Table) *
 		return inequivalent("auto_delete", q.String(), "'"+boolWord(autoDelete)+"'", "'"+boolWord(q.autoDelete)+"'")
 	}
 	was := withType(q.args, q.kind.String())
-	args = withType(args, cmp.Or(q.vhost.defaultType, "classic"))
+	args = withType(args, classic.String())
 	for _, arg := range q.kind.args(q.vhost.broker.opts.Rules) {
 		if e := sameArgument(arg, q.String(), was, args); e != nil {
 			return e
@@ -349,7 +359,7 @@ func (q *queue) purge() int {
 		}
 	}
 	q.ready.clear()
-	q.delayed, q.stuck = nil, nil
+	q.delayed, q.stuck, q.asideBytes = nil, nil, 0
 	q.retryer.stop()
 	q.stuckTimer.stop()
 	q.touch()
@@ -424,6 +434,9 @@ func (q *queue) delete(reason string) {
 	for ch := range q.blocked {
 		delete(ch.enqueued, q)
 	}
+	if q.worker != nil {
+		q.worker.unblock()
+	}
 	q.consumers, q.turn, q.active, q.exclusive, q.blocked = nil, nil, nil, nil, nil
 	q.vhost.broker.note(Event{Kind: EventQueueDeleted, Vhost: q.vhost.name, Queue: q.name, Reason: reason})
 	q.ready.clear()
@@ -444,8 +457,8 @@ func (q *queue) consumerCount() int {
 	switch {
 	case q.kind == stream:
 		return 0
-	case q.kind == quorum && q.singleActive && q.chooseActive() != nil:
-		return 1
+	case q.kind == quorum && q.singleActive:
+		return min(1, len(q.consumers))
 	}
 	return len(q.consumers)
 }

@@ -97,6 +97,8 @@ type ready struct {
 	bytes    int64
 	twoToOne bool  // 4.2's quorum queues: two of level 1, then one of level 0
 	taken    uint8 // how many in a row were of level 1
+
+	manyHeads bool // 4.3's quorum queues: the first of each level may expire
 }
 
 func (r *ready) push(e *entry, lvl int) {
@@ -141,6 +143,17 @@ func (r *ready) next() int {
 	return lvl
 }
 
+// peek is what pop would take.
+func (r *ready) peek() *entry {
+	if r.returned.n > 0 {
+		return r.returned.at(0)
+	}
+	if lvl := r.next(); lvl >= 0 {
+		return r.levels[lvl].peek()
+	}
+	return nil
+}
+
 func (r *ready) pop() *entry {
 	var e *entry
 	if r.returned.n > 0 {
@@ -172,11 +185,17 @@ func (r *ready) popLevel(lvl int) *entry {
 	return e
 }
 
-// expired takes the entries out that have outlived their time at the head of
-// each level: RabbitMQ looks nowhere else.
+// expired takes the entries out that have outlived their time as they stand at the
+// head, or where there are many, at one of the heads: RabbitMQ looks nowhere else.
 func (r *ready) expired(now int64, spare *entry) []*entry {
 	var out []*entry
-	over := func(e *entry) bool { return e.expires != 0 && e.expires <= now && e != spare }
+	over := func(e *entry) bool { return e != nil && e.expires != 0 && e.expires <= now && e != spare }
+	if !r.manyHeads {
+		for over(r.peek()) {
+			out = append(out, r.pop())
+		}
+		return out
+	}
 	for r.returned.n > 0 && over(r.returned.at(0)) {
 		out = append(out, r.returned.pop())
 	}
@@ -202,6 +221,12 @@ func (r *ready) nextExpiry() int64 {
 		if e.expires != 0 && (first == 0 || e.expires < first) {
 			first = e.expires
 		}
+	}
+	if !r.manyHeads {
+		if e := r.peek(); e != nil {
+			look(e)
+		}
+		return first
 	}
 	if r.returned.n > 0 {
 		look(r.returned.at(0))

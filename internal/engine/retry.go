@@ -33,6 +33,7 @@ func (q *queue) delay(e *entry, failed bool) bool {
 		return 1
 	})
 	q.delayed = slices.Insert(q.delayed, i, d)
+	q.asideBytes += int64(len(e.msg.body))
 	q.watchDelayed()
 	return true
 }
@@ -50,6 +51,7 @@ func (q *queue) releaseDelayed() {
 	now := q.vhost.broker.now()
 	for len(q.delayed) > 0 && q.delayed[0].at <= now {
 		q.ready.giveReturned(q.delayed[0].entry)
+		q.asideBytes -= int64(len(q.delayed[0].entry.msg.body))
 		q.delayed[0] = nil
 		q.delayed = q.delayed[1:]
 	}

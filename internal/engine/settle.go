@@ -141,12 +141,13 @@ func (ch *Channel) requeue(e *entry, failed bool, reason string) {
 		return
 	}
 	ch.noteHeld(EventRequeued, e, reason)
-	q.takeBack(e, failed)
+	q.takeBack(e, failed, reason)
 }
 
 // takeBack puts an entry where its type of queue puts what was delivered before:
-// a classic one where it stood, a quorum one in front of everything new.
-func (q *queue) takeBack(e *entry, failed bool) {
+// a classic one where it stood, a quorum one in front of everything new, unless
+// nothing limits its deliveries.
+func (q *queue) takeBack(e *entry, failed bool, reason string) {
 	rules := q.vhost.broker.opts.Rules
 	e.redelivered = true
 	e.holder, e.tag, e.due = nil, 0, 0
@@ -156,7 +157,16 @@ func (q *queue) takeBack(e *entry, failed bool) {
 	e.acquired++
 	q.touch()
 	if q.kind == classic {
+		q.requeued = true
 		q.ready.giveBack(e, q.levelOf(e.msg))
+		return
+	}
+	// What comes by rabbit_fifo's return, so a nack and before 4.3 a reject too, is then
+	// written anew behind all the rest, without its priority: else its log would grow for ever.
+	if q.deliveryLimit < 0 && (reason == release.reason() || reason == fail.reason() && rules == Rules42) {
+		q.nextPos++
+		e.pos = q.nextPos
+		q.ready.push(e, q.levelOf(&message{priority: -1}))
 		return
 	}
 	if q.deliveryLimit >= 0 && int64(e.deliveries) > q.deliveryLimit {
