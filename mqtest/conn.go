@@ -18,8 +18,10 @@ import (
 type upstream interface {
 	start(header [8]byte)
 	// send gives it what the client has sent: whole frames, unless a fault (or the
-	// client) has it otherwise.
-	send(b []byte)
+	// client) has it otherwise. applied, which may be nil, is called if it is known
+	// that the method that b ends with has been carried out; a broker that blocks
+	// the client does so later.
+	send(b []byte, applied func())
 	// idle says that nothing more has arrived for the moment.
 	idle()
 	// heard says that a part of a frame has arrived: a sign of life.

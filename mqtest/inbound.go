@@ -61,7 +61,7 @@ func (c *conn) accepted() bool {
 // consume passes on what was read, as far as it is complete.
 func (c *conn) consume() {
 	if c.blind {
-		c.up.send(c.buf[:c.filled])
+		c.up.send(c.buf[:c.filled], nil)
 		c.filled = 0
 		return
 	}
@@ -69,7 +69,7 @@ func (c *conn) consume() {
 	start, end := 0, 0 // of what can be passed on as it is
 	flush := func() {
 		if end > start && !c.ignoring() {
-			c.up.send(c.buf[start:end])
+			c.up.send(c.buf[start:end], nil)
 		}
 		start = end
 	}
@@ -169,19 +169,21 @@ func (c *conn) received(ch *channel, u *unit) {
 // come before the next one is given.
 func (c *conn) forward(ch *channel, u *unit) {
 	copies := max(u.copies, 1)
-	answered := c.passed(u, copies, u.asked)
-	for range copies {
-		c.up.send(u.raw)
+	var applied func()
+	if answered := c.passed(u, copies, u.asked); !answered && u.asked != nil && u.kind == wire.MethodFrame {
+		e := *u.asked
+		e.Point = Applied
+		after := &unit{channel: u.channel, kind: u.kind, id: u.id, step: stepReceived, spent: true}
+		applied = func() { // and no answer will ever say so
+			c.settle()
+			c.ask(ch, after, &e)
+		}
 	}
+	for range copies - 1 {
+		c.up.send(u.raw, nil)
+	}
+	c.up.send(u.raw, applied)
 	c.settle()
-	if answered || u.asked == nil || !c.up.synced() || u.kind != wire.MethodFrame {
-		return
-	}
-	// Applied, and no answer will ever say so.
-	e := *u.asked
-	e.Point = Applied
-	after := &unit{channel: u.channel, kind: u.kind, id: u.id, step: stepReceived, spent: true}
-	c.ask(ch, after, &e)
 }
 
 // settleTime bounds how long the broker's answers are waited for by the reader.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -16,9 +17,16 @@ type embedded struct {
 	c      *conn
 	server *amqpserver.Conn
 	part   []byte // of a frame: what faults have left of one
-	deaf   bool   // what came is no AMQP
-	dirty  bool   // something was sent since idle
+	parked []parcel
+	deaf   bool // what came is no AMQP
+	dirty  bool // something was sent since idle
 	behind atomic.Bool
+}
+
+// parcel is what waits for the end of a block.
+type parcel struct {
+	b       []byte
+	applied func() // see upstream.send; nil: nobody wants to know
 }
 
 // Where deliveries to a client that does not read stop, and start again.
@@ -47,7 +55,27 @@ func (u *embedded) caughtUp() {
 
 func (u *embedded) start(header [8]byte) { u.server.Start(header) }
 
-func (u *embedded) send(b []byte) {
+func (u *embedded) send(b []byte, applied func()) {
+	u.sendParked()
+	if len(u.parked) > 0 {
+		u.parked = append(u.parked, parcel{slices.Clone(b), applied})
+		return
+	}
+	u.handle(b, applied)
+}
+
+// sendParked goes on with what came while the connection was being blocked.
+func (u *embedded) sendParked() {
+	for len(u.parked) > 0 && !u.server.Blocked() {
+		next := u.parked[0]
+		u.parked = u.parked[1:]
+		u.handle(next.b, next.applied)
+	}
+}
+
+// handle has the server take what it can. Of a connection that is blocked meanwhile
+// the rest is parked, in front of what is parked already.
+func (u *embedded) handle(b []byte, applied func()) {
 	if u.deaf {
 		return
 	}
@@ -55,12 +83,13 @@ func (u *embedded) send(b []byte) {
 		b = append(u.part, b...)
 		u.part = nil
 	}
+	done := false
 	for len(b) > 0 {
 		switch {
 		case u.c.ignoring():
 			return // it was cut off meanwhile: what is left of a publish is lost
 		case u.server.Blocked():
-			u.part = append([]byte(nil), b...) // for unblock
+			u.parked = slices.Insert(u.parked, 0, parcel{slices.Clone(b), applied})
 			return
 		}
 		size, ok := nextFrame(b, u.limit())
@@ -74,9 +103,12 @@ func (u *embedded) send(b []byte) {
 			return
 		}
 		t, channel, _ := frameOf(b)
-		u.server.Handle(wire.Frame{Type: t, Channel: channel, Payload: append([]byte(nil), b[7:size-1]...)})
+		done = u.server.Handle(wire.Frame{Type: t, Channel: channel, Payload: append([]byte(nil), b[7:size-1]...)})
 		u.dirty = true
 		b = b[size:]
+	}
+	if done && applied != nil {
+		applied()
 	}
 }
 
@@ -99,11 +131,10 @@ func (u *embedded) idle() {
 	}
 }
 
-// unblock goes on with what came while the connection was being blocked.
 func (u *embedded) unblock() {
 	u.server.Unblock()
 	u.c.post(func() {
-		u.send(nil)
+		u.sendParked()
 		u.idle()
 	})
 }
@@ -176,10 +207,11 @@ func (u *remote) read() {
 	}
 }
 
-func (u *remote) start(header [8]byte) { u.send(header[:]) }
+func (u *remote) start(header [8]byte) { u.send(header[:], nil) }
 
-// send need not tell of an error: read meets it too.
-func (u *remote) send(b []byte) { _, _ = u.sock.Write(b) }
+// send need not tell of an error: read meets it too. What a broker behind a socket
+// has carried out only its answers say.
+func (u *remote) send(b []byte, _ func()) { _, _ = u.sock.Write(b) }
 
 func (u *remote) idle() {}
 
