@@ -312,6 +312,34 @@ func TestWhatABlockedConnectionHasPublishedIsAppliedOnceItIsNot(t *testing.T) {
 	})
 }
 
+func TestALargeMessageIsSeenAsAnyOther(t *testing.T) {
+	if testing.Short() {
+		t.Skip("65 MiB")
+	}
+	const size = 65 << 20
+	b := mqtest.New(t, mqtest.Config{MaxMessageSize: size, Journal: 100})
+	in := b.Inject(mqtest.Fault{Point: mqtest.Applied, If: func(e *mqtest.Event) bool {
+		return e.Method == publish && len(e.Body) == size || e.Method == "basic.get"
+	}})
+	c := connect(t, b.Stage)
+	c.declare("q")
+	if err := c.ch.PublishWithContext(timeout(t), "", "q", false, false, amqp.Publishing{Body: make([]byte, size)}); err != nil {
+		t.Fatal(err)
+	}
+	c.publish("q", "small")
+	same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
+	hit(t, in, 1)
+	for i, want := range []int{size, len("small")} {
+		d, _, err := c.ch.Get("q", true)
+		if err != nil || len(d.Body) != want {
+			t.Errorf("got %d bytes, %v; want %d", len(d.Body), err, want)
+		}
+		if got := in.Hits(); got != 2+i {
+			t.Errorf("the fault has struck %d times, not %d", got, 2+i)
+		}
+	}
+}
+
 func TestNackAndReturnPassWhatIsNoPublish(t *testing.T) {
 	onBoth(t, func(t *testing.T, s *mqtest.Stage, _ *mqtest.Broker) {
 		p := raw(t, s)

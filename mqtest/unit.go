@@ -135,10 +135,6 @@ type lane struct {
 	held []*unit
 }
 
-// largestHeld is how much of a body is put together for faults to see. A larger
-// message passes as it comes.
-const largestHeld = 64 << 20
-
 // add takes the next frame of a channel. It returns what is complete by it, in
 // order, which may be nothing. Frames that belong to nothing come as units of
 // their own, for the broker to complain about.
@@ -148,7 +144,7 @@ func (l *lane) add(frame []byte, to step) (done []*unit) {
 		fits := false
 		switch {
 		case t == wire.HeaderFrame && l.left < 0:
-			if h, err := wire.ParseHeader(frame[7 : len(frame)-1]); err == nil && h.BodySize <= largestHeld {
+			if h, err := wire.ParseHeader(frame[7 : len(frame)-1]); err == nil {
 				l.left, fits = int64(h.BodySize), true
 			}
 		case t == wire.BodyFrame && l.left > 0:
