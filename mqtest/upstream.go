@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,7 +21,9 @@ type embedded struct {
 	parked []parcel
 	deaf   bool // what came is no AMQP
 	dirty  bool // something was sent since idle
-	behind atomic.Bool
+
+	mu     sync.Mutex // guards what follows, and is held while the server is told of it
+	behind bool
 }
 
 // parcel is what waits for the end of a block.
@@ -42,14 +45,33 @@ func newEmbedded(c *conn, cfg amqpserver.Config) *embedded {
 
 // toClient is called under the locks of the server: it must not block.
 func (u *embedded) toClient(frames []byte) {
-	if u.c.out.frames(frames) > behindAt && u.behind.CompareAndSwap(false, true) {
+	if u.c.out.frames(frames) > behindAt {
+		u.fallBehind()
+	}
+}
+
+// fallBehind and caughtUp each ask under the lock what waits now, and the bytes that
+// one waits for are what the other is called after: neither can miss the other.
+func (u *embedded) fallBehind() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.behind && u.c.out.full(behindAt) != nil {
+		u.behind = true
 		u.server.Behind(true)
 	}
 }
 
+// caughtUp is called by write whenever it has emptied the outbox.
 func (u *embedded) caughtUp() {
-	if u.behind.Load() && u.c.out.full(1) == nil && u.behind.CompareAndSwap(true, false) {
+	u.mu.Lock()
+	caughtUp := u.behind && u.c.out.full(1) == nil
+	if caughtUp {
+		u.behind = false
 		u.server.Behind(false)
+	}
+	u.mu.Unlock()
+	if caughtUp {
+		u.server.Resume() // which takes locks that toClient is called under
 	}
 }
 
