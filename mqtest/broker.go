@@ -23,7 +23,7 @@ type Broker struct {
 	running sync.Mutex // held for Stop and Restart as a whole; guards what follows
 	stopped bool
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows, and is held until all connections know of it
 	blocking string     // reason of Block; "" is none
 }
 
@@ -125,16 +125,14 @@ func (b *Broker) serve(c *conn) (upstream, error) {
 	cfg.Name = strconv.Itoa(c.id)
 	u := newEmbedded(c, cfg)
 	b.mu.Lock()
-	reason := b.blocking
-	b.mu.Unlock()
-	if reason != "" {
-		u.server.BlockPublisher(reason)
+	defer b.mu.Unlock()
+	if b.blocking != "" {
+		u.server.BlockPublisher(b.blocking)
 	}
 	c.mu.Lock()
-	reason = c.blocking
-	c.mu.Unlock()
-	if reason != "" {
-		u.server.Block(reason)
+	defer c.mu.Unlock()
+	if c.blocking != "" {
+		u.server.Block(c.blocking)
 	}
 	return u, nil
 }
@@ -193,7 +191,9 @@ func (b *Broker) Restart() error {
 // memory".
 func (b *Broker) Block(reason string) {
 	reason = blockReason(reason)
-	b.setBlocking(reason)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blocking = reason
 	for _, c := range b.all() {
 		if u := c.server.Load(); u != nil {
 			u.server.BlockPublisher(reason)
@@ -203,16 +203,12 @@ func (b *Broker) Block(reason string) {
 
 // Unblock undoes Block, and what [Connection.Block] has done.
 func (b *Broker) Unblock() {
-	b.setBlocking("")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blocking = ""
 	for _, c := range b.all() {
 		c.unblock()
 	}
-}
-
-func (b *Broker) setBlocking(reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.blocking = reason
 }
 
 // AddVhost creates a vhost. Queues that are declared in it without x-queue-type
