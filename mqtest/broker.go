@@ -20,9 +20,6 @@ type Broker struct {
 	engine *engine.Broker
 	server amqpserver.Config
 
-	running sync.Mutex // held for Stop and Restart as a whole; guards what follows
-	stopped bool
-
 	mu       sync.Mutex // guards what follows, and is held until all connections know of it
 	blocking string     // reason of Block; "" is none
 }
@@ -149,6 +146,8 @@ func (b *Broker) record(e engine.Event) {
 
 // Close ends the broker and its connections, and waits for their goroutines.
 func (b *Broker) Close() {
+	b.running.Lock()
+	defer b.running.Unlock()
 	b.shut(true)
 	b.engine.Close()
 }
@@ -171,15 +170,14 @@ func (b *Broker) stopLocked() {
 	b.journal.add(Record{Kind: QueueEvent, Detail: "restarted"})
 }
 
-// Restart is Stop, if that has not been called, and a new start on the same
+// Restart is Stop, unless it is stopped already, and a new start on the same
 // port. Durable exchanges, queues and bindings are there again, and so are
 // persistent messages, and all of those in quorum queues and streams.
 func (b *Broker) Restart() error {
 	b.running.Lock()
 	defer b.running.Unlock()
 	b.stopLocked()
-	b.stopped = false
-	if err := b.AcceptConnections(); err != nil {
+	if err := b.acceptConnections(); err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,6 +50,58 @@ func TestRestartKeepsWhatIsDurable(t *testing.T) {
 	c = connect(t, b.Stage)
 	c.publish("durable", "more")
 	c.verdicts(1)
+}
+
+func TestStopEndsThoughConnectionsAreAcceptedMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	c := connect(t, b.Stage)
+	busy, done := make(chan struct{}), make(chan struct{})
+	b.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.qos", Count: 1, If: func(*mqtest.Event) bool {
+		close(busy)
+		<-done
+		return true
+	}})
+	go func() { _ = c.ch.Qos(1, 0, false) }()
+	receive(t, busy)
+	stopped, accepted := make(chan struct{}), make(chan error, 1)
+	go func() { b.Stop(); close(stopped) }()
+	for attempt(b.Stage) == nil { // until it is stopping, and waits for the connection
+		runtime.Gosched()
+	}
+	go func() { accepted <- b.AcceptConnections() }()
+	select {
+	case err := <-accepted:
+		t.Errorf("it accepts connections before it has stopped: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(done)
+	receive(t, stopped)
+	if err, _ := receive(t, accepted); err != nil {
+		t.Error(err)
+	}
+	c = connect(t, b.Stage)
+	b.Stop() // again
+	c.lost()
+	if n := len(b.Connections()); n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestNothingStartsAgainAfterClose(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]*mqtest.Broker{"port": mqtest.New(t), "memory": mqtest.NewInMemory(t)} {
+		b.Close()
+		for what, again := range map[string]func() error{"AcceptConnections": b.AcceptConnections, "Restart": b.Restart} {
+			if err := again(); !errors.Is(err, mqtest.ErrClosed) {
+				t.Errorf("%s: %s returns %v", name, what, err)
+			}
+		}
+		if conn, err := b.Dial("", ""); err == nil {
+			_ = conn.Close()
+			t.Errorf("%s: somebody has been let in", name)
+		}
+	}
 }
 
 func TestAProxyKeepsItsPortWhenTheBrokerMoves(t *testing.T) {

@@ -26,8 +26,8 @@ type Fault struct {
 	Number      uint64
 	// If has the last word. It is called on the goroutine that serves the
 	// connection, which waits for it, and may be called for several connections at
-	// once; it may ask the Broker anything, but not to Stop, Restart or Close,
-	// which wait for it: those take a goroutine of their own.
+	// once; it may ask the Broker anything, but not to Stop, Restart, Close or
+	// AcceptConnections, which may wait for it: those take a goroutine of their own.
 	If func(*Event) bool
 
 	// Skip is how many matches are let pass at first.
