@@ -203,7 +203,8 @@ func Return(code int, text string) Action {
 
 // CloseChannel closes the channel on both sides: the client is told the reason,
 // what it sends on the channel before it has answered is dropped, and the broker
-// finds the channel closed by its client. A text that is empty is made up.
+// finds the channel closed by its client. Of a message that the broker has got the
+// beginning of it gets the rest first. A text that is empty is made up.
 func CloseChannel(code int, text string) Action {
 	return Action{kind: kindCloseChannel, code: uint16(code), text: text}
 }

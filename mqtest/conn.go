@@ -80,7 +80,8 @@ type conn struct {
 	// Of serve's.
 	buf     []byte // what was read and is no whole frame yet, and room
 	filled  int
-	blind   bool // what the client sends is no AMQP: it passes as it is
+	blind   bool     // what the client sends is no AMQP: it passes as it is
+	halfway *channel // the one that follow was called for last
 	upEnded bool
 
 	// Of write's.
@@ -102,7 +103,11 @@ type channel struct {
 	asked     []request
 	consumers map[string]string // queues by tag
 
-	in  lane // of serve's
+	// Of serve's.
+	in     lane
+	owed   int64  // of a message that the broker has got a part of: see follow
+	untold []byte // what the broker is told behind that message
+
 	out lane // of write's
 
 	// Of write's.

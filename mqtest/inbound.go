@@ -100,10 +100,12 @@ func (c *conn) consume() {
 			}
 			continue
 		}
-		if t, channel, id := frameOf(frame); t == wire.MethodFrame && noted(id) {
+		t, channel, id := frameOf(frame)
+		if t == wire.MethodFrame && noted(id) {
 			u := unit{channel: channel, kind: t, id: id, raw: frame}
 			c.passed(&u, 1, nil)
 		}
+		c.follow(t, channel, id, frame)
 	}
 	flush()
 	if start > 0 {
@@ -117,7 +119,7 @@ func (c *conn) consume() {
 
 // clientFrame takes one frame where faults may be about.
 func (c *conn) clientFrame(frame []byte) {
-	_, number, id := frameOf(frame)
+	t, number, id := frameOf(frame)
 	c.mu.Lock()
 	closing := c.closing
 	ch := c.channelLocked(number)
@@ -133,6 +135,8 @@ func (c *conn) clientFrame(frame []byte) {
 		c.say(0, wire.AppendMethod(nil, 0, &wire.ConnectionCloseOk{}))
 		c.cutBehind(errFault)
 	case closing:
+	case dropping && ch.owed != 0 && id == 0:
+		c.forward(ch, &unit{channel: number, kind: t, raw: frame, step: stepWire})
 	case dropping && id == wire.IDChannelClose:
 		c.say(number, wire.AppendMethod(nil, number, &wire.ChannelCloseOk{}))
 	case dropping:
@@ -183,7 +187,41 @@ func (c *conn) forward(ch *channel, u *unit) {
 		c.up.send(u.raw, nil)
 	}
 	c.up.send(u.raw, applied)
+	if u.step == stepWire {
+		c.follow(u.kind, u.channel, u.id, u.raw)
+	}
 	c.settle()
+}
+
+// headerOwed is what is owed of a message whose header is still to come.
+const headerOwed = -1
+
+// follow notes how much of a message the broker has been passed on a channel, where
+// frames go one by one: between them it takes nothing else there. What it was to be
+// told meanwhile it is told behind the last.
+func (c *conn) follow(t wire.FrameType, number uint16, id wire.ID, frame []byte) {
+	if t != wire.HeaderFrame && t != wire.BodyFrame && !id.HasContent() {
+		return
+	}
+	ch := c.halfway
+	if ch == nil || ch.number != number {
+		ch = c.channel(number)
+		c.halfway = ch
+	}
+	switch {
+	case id.HasContent():
+		ch.owed = headerOwed
+	case t == wire.HeaderFrame && ch.owed == headerOwed:
+		h, _ := wire.ParseHeader(frame[7 : len(frame)-1])
+		ch.owed = int64(h.BodySize)
+	case t == wire.BodyFrame && ch.owed > 0:
+		ch.owed = max(0, ch.owed-int64(len(frame)-wire.FrameOverhead))
+	}
+	if ch.owed == 0 && ch.untold != nil {
+		c.up.send(ch.untold, nil)
+		c.up.idle()
+		ch.untold = nil
+	}
 }
 
 // settleTime bounds how long the broker's answers are waited for by the reader.
@@ -261,6 +299,7 @@ func (c *conn) passed(u *unit, copies int, asked *Event) (answered bool) {
 	case wire.IDChannelOpen:
 		if ch := c.channelLocked(u.channel); ch.state != channelOpen {
 			ch.state, ch.confirms, ch.asked, ch.consumers = channelOpen, confirms{}, nil, nil
+			ch.owed, ch.untold = 0, nil
 			if c.slow.Load() { // what is held back is of its last life
 				c.out.do(func() { ch.out, ch.verdicts, ch.gathered = lane{}, nil, nil })
 			}
