@@ -31,7 +31,9 @@ type upstream interface {
 	// synced waits until all that was sent is applied and its answers have come as
 	// far as the outbox, where there is a way of knowing it.
 	synced() bool
-	// limit is how large a frame may be; 0 is no limit.
+	// limit is how large a frame's payload may be: as large as frame_max, by 8 octets
+	// more than was agreed on, since clients miscount and RabbitMQ lets them. 0 is no
+	// limit.
 	limit() int
 	// close says that the client is gone; everything sent before counts.
 	close(err error)

@@ -2,6 +2,7 @@ package mqtest_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -338,6 +339,26 @@ func TestALargeMessageIsSeenAsAnyOther(t *testing.T) {
 			t.Errorf("the fault has struck %d times, not %d", got, 2+i)
 		}
 	}
+}
+
+// RabbitMQ counts frame_max without the eight octets around a payload.
+func TestAFrameMayBeAsLargeAsRabbitMQTakesIt(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		in := s.Inject(mqtest.Fault{Point: mqtest.Received, Method: publish})
+		for i, size := range []int{131072 - 8, 131072 - 7, 131072, 131073} {
+			message := wire.AppendMethod(nil, 1, &wire.BasicPublish{RoutingKey: "q"})
+			message = wire.AppendHeader(message, 1, wire.Header{Class: 60, BodySize: uint64(size), Properties: []byte{0, 0}})
+			p.write(wire.Frame{Type: wire.BodyFrame, Channel: 1, Payload: make([]byte, size)}.Append(message))
+			if size <= 131072 {
+				p.expect("basic.ack")
+				hit(t, in, 1+i)
+			} else if last := p.ended(); !strings.Contains(last, "frame_too_large,131073,131064") {
+				t.Errorf("%d octets: %s", size, last)
+			}
+		}
+	})
 }
 
 func TestNackAndReturnPassWhatIsNoPublish(t *testing.T) {

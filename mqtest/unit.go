@@ -96,14 +96,14 @@ func (u *unit) content() (properties, body []byte) {
 }
 
 // nextFrame returns the size of the frame that b begins with: 0 if more of it has
-// to arrive. It is not ok if what is there cannot become a frame of at most limit
-// bytes; a limit of 0 is none.
+// to arrive. It is not ok if what is there cannot become a frame with a payload of at
+// most limit bytes; a limit of 0 is none.
 func nextFrame(b []byte, limit int) (size int, ok bool) {
 	if len(b) < 7 {
 		return 0, true
 	}
 	length := binary.BigEndian.Uint32(b[3:])
-	if length > 1<<30 || (limit > 0 && int(length)+wire.FrameOverhead > limit) {
+	if length > 1<<30 || (limit > 0 && int(length) > limit) {
 		return 0, false
 	}
 	size = int(length) + wire.FrameOverhead
