@@ -185,8 +185,14 @@ func StopReading() Action { return Action{kind: kindStopReading} }
 func StopSending() Action { return Action{kind: kindStopSending} }
 
 // Answer says something else: the methods are sent to the client, on the event's
-// channel.
-func Answer(methods ...Method) Action { return Action{kind: kindSay, methods: methods} }
+// channel. It panics if there is no such method or field, or if a field cannot hold
+// its value: that is a mistake in the test.
+func Answer(methods ...Method) Action {
+	for _, m := range methods {
+		m.frames(0) // panics here, and not where the fault strikes
+	}
+	return Action{kind: kindSay, methods: methods}
+}
 
 // SendRaw sends bytes to the client, such as the header of another protocol.
 func SendRaw(b []byte) Action { return Action{kind: kindSendRaw, raw: b} }

@@ -468,6 +468,28 @@ func TestAFaultMatchesWhatItNames(t *testing.T) {
 	})
 }
 
+func TestWhatIsMisspeltPanicsWhereItIsWritten(t *testing.T) {
+	t.Parallel()
+	b := mqtest.NewInMemory(t)
+	fields := map[string]any{"mesage-count": 7}
+	for want, write := range map[string]func(){
+		`there is no method "basic.publsh" for a fault`:         func() { b.Inject(mqtest.Fault{Method: "basic.publsh"}) },
+		`there is no method "queue.declareok"`:                  func() { mqtest.Answer(mqtest.Method{Name: "queue.declareok"}) },
+		`queue.declare-ok has no field "mesage-count"`:          func() { mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: fields}) },
+		`queue.declare-ok has no field "queue" that could be 7`: func() { mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: map[string]any{"queue": 7}}) },
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
+					t.Errorf("it says %q, want %q in it", got, want)
+				}
+			}()
+			write()
+		}()
+	}
+	b.Inject(mqtest.Fault{Method: "heartbeat"})
+}
+
 // TestAFaultThatStrikesOnceStrikesOneOfTwoAtOnce has the second event come while the
 // first is still being dealt with.
 func TestAFaultThatStrikesOnceStrikesOneOfTwoAtOnce(t *testing.T) {

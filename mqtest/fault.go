@@ -16,7 +16,7 @@ type Fault struct {
 	Point       Point
 	Conn        int
 	Channel     uint16
-	Method      string
+	Method      string // as AMQP calls it, or "heartbeat"
 	Exchange    string
 	RoutingKey  string
 	Queue       string

@@ -101,8 +101,14 @@ func (s *Stage) DialContext(ctx context.Context, _, _ string) (net.Conn, error) 
 }
 
 // Inject puts a fault in place, for what arrives from now on. Where several
-// match, the first that was injected strikes.
-func (s *Stage) Inject(f Fault) *Injected { return s.rules.inject(f) }
+// match, the first that was injected strikes. It panics if there is no such method
+// as Fault.Method: it would never strike.
+func (s *Stage) Inject(f Fault) *Injected {
+	if _, known := methodIDs()[f.Method]; !known && f.Method != "" && f.Method != heartbeat {
+		panic(fmt.Sprintf("mqtest: there is no method %q for a fault to strike at", f.Method))
+	}
+	return s.rules.inject(f)
+}
 
 // Intercept has f look at every event from now on and say what happens. Its place
 // among the faults is as if it had been injected: those before it come first. It

@@ -38,10 +38,13 @@ type unit struct {
 	freed   []*Injected // it has waited behind what they have let go of
 }
 
+// heartbeat is what a heartbeat is called where methods have their names.
+const heartbeat = "heartbeat"
+
 func (u *unit) name() string {
 	switch {
 	case u.kind == wire.HeartbeatFrame:
-		return "heartbeat"
+		return heartbeat
 	case u.id != 0:
 		return u.id.String()
 	}
