@@ -177,8 +177,10 @@ func CutInside(n int) Action { return Action{kind: kindCutInside, n: n} }
 // is sent, and nobody is told, whatever the broker does with it.
 func Stall() Action { return Action{kind: kindStall} }
 
-// StopReading reads nothing more from the client, as a broker in an alarm does;
-// what the broker sends still arrives.
+// StopReading reads nothing more from the client; what the broker sends still arrives.
+// The broker takes the client for silent: where heartbeats were agreed on it ends the
+// connection after two to three of them, which it does not do in an alarm; see
+// [Broker.Block] and [Connection.Block] for that.
 func StopReading() Action { return Action{kind: kindStopReading} }
 
 // StopSending sends nothing more to the client; what it sends is still applied.
