@@ -17,8 +17,9 @@ import (
 type Broker struct {
 	*Stage
 
-	engine *engine.Broker
-	server amqpserver.Config
+	engine  *engine.Broker
+	server  amqpserver.Config
+	leadsTo string // the vhost of the URL
 
 	mu       sync.Mutex // guards what follows, and is held until all connections know of it
 	blocking string     // reason of Block; "" is none
@@ -72,10 +73,13 @@ func Start(cfg Config) (*Broker, error) {
 
 func start(cfg Config, memory bool, j *Journal, unknown func(string)) (*Broker, error) {
 	rules, version, err := cfg.rules()
+	if err == nil {
+		err = cfg.validate()
+	}
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{}
+	b := &Broker{leadsTo: "/"}
 	b.Stage = &Stage{connect: b.serve, journal: j, tls: cfg.TLS, memory: memory, conns: map[int]*conn{}}
 	b.user = url.UserPassword("guest", "guest")
 	if len(cfg.Users) > 0 {
@@ -83,7 +87,8 @@ func start(cfg Config, memory bool, j *Journal, unknown func(string)) (*Broker, 
 		b.user = url.UserPassword(name, cfg.Users[name])
 	}
 	if len(cfg.Vhosts) > 0 && !slices.Contains(cfg.Vhosts, "/") {
-		b.vhost = url.PathEscape(cfg.Vhosts[0])
+		b.leadsTo = cfg.Vhosts[0]
+		b.vhost = url.PathEscape(b.leadsTo)
 	}
 	options := engine.Options{
 		Rules: rules, Vhosts: cfg.Vhosts, DenyTransientQueues: cfg.DenyTransientQueues,
@@ -217,8 +222,9 @@ func (b *Broker) AddVhost(name, queueType string) { b.engine.AddVhost(name, queu
 // to it. It is false if there was none.
 func (b *Broker) DeleteVhost(name string) bool { return b.engine.DeleteVhost(name) }
 
-// Queue returns a handle of a queue in the vhost "/", which need not exist.
-func (b *Broker) Queue(name string) *Queue { return b.QueueIn("/", name) }
+// Queue returns a handle of a queue, which need not exist, in the vhost that the URL
+// leads to: "/", unless Config.Vhosts are others.
+func (b *Broker) Queue(name string) *Queue { return b.QueueIn(b.leadsTo, name) }
 
 // QueueIn returns a handle of a queue in any vhost.
 func (b *Broker) QueueIn(vhost, name string) *Queue { return &Queue{b: b, vhost: vhost, name: name} }

@@ -322,6 +322,51 @@ func TestUsersAndHooks(t *testing.T) {
 	}
 }
 
+func TestQueueLooksWhereTheURLLeads(t *testing.T) {
+	t.Parallel()
+	for _, vhosts := range [][]string{nil, {"shop"}, {"a/b", "shop"}, {"shop", "/"}} {
+		b := mqtest.New(t, mqtest.Config{Vhosts: vhosts})
+		c := connect(t, b.Stage)
+		c.declare("q")
+		if !b.Queue("q").Exists() {
+			t.Errorf("%v: no queue where %s leads", vhosts, b.URL())
+		}
+	}
+}
+
+func TestAConfigThatNoClientCouldFollowIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		cfg  mqtest.Config
+		want []string
+	}{
+		"frame too small":       {mqtest.Config{FrameMax: 4096}, []string{"FrameMax is 4096", "at least 8192"}},
+		"least frame":           {mqtest.Config{FrameMax: 8192}, nil},
+		"heartbeat below 1 s":   {mqtest.Config{Heartbeat: 500 * time.Millisecond}, []string{"Heartbeat is 500ms", "whole seconds"}},
+		"heartbeat between two": {mqtest.Config{Heartbeat: 1500 * time.Millisecond}, []string{"Heartbeat is 1.5s"}},
+		"heartbeat too long":    {mqtest.Config{Heartbeat: 24 * time.Hour}, []string{"Heartbeat is 24h", "65535"}},
+		"least heartbeat":       {mqtest.Config{Heartbeat: time.Second}, nil},
+		"no heartbeat":          {mqtest.Config{Heartbeat: -1}, nil},
+		"both": {
+			mqtest.Config{FrameMax: 1, Heartbeat: 1},
+			[]string{"FrameMax is 1", "Heartbeat is 1ns"},
+		},
+	} {
+		b, err := mqtest.Start(x.cfg)
+		if err == nil {
+			b.Close()
+		}
+		if (err != nil) != (x.want != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, want := range x.want {
+			if !strings.Contains(fmt.Sprint(err), want) {
+				t.Errorf("%s: %v, want %q in it", name, err, want)
+			}
+		}
+	}
+}
+
 func TestTheJournalTellsTheStory(t *testing.T) {
 	t.Parallel()
 	b := mqtest.New(t, mqtest.Config{Journal: -1})
