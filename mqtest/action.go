@@ -177,16 +177,24 @@ func CutInside(n int) Action { return Action{kind: kindCutInside, n: n} }
 // is sent, and nobody is told, whatever the broker does with it.
 func Stall() Action { return Action{kind: kindStall} }
 
-// StopReading reads nothing more from the client, as a broker in an alarm does;
-// what the broker sends still arrives.
+// StopReading reads nothing more from the client; what the broker sends still arrives.
+// The broker takes the client for silent: where heartbeats were agreed on it ends the
+// connection after two to three of them, which it does not do in an alarm; see
+// [Broker.Block] and [Connection.Block] for that.
 func StopReading() Action { return Action{kind: kindStopReading} }
 
 // StopSending sends nothing more to the client; what it sends is still applied.
 func StopSending() Action { return Action{kind: kindStopSending} }
 
 // Answer says something else: the methods are sent to the client, on the event's
-// channel.
-func Answer(methods ...Method) Action { return Action{kind: kindSay, methods: methods} }
+// channel. It panics if there is no such method or field, or if a field cannot hold
+// its value: that is a mistake in the test.
+func Answer(methods ...Method) Action {
+	for _, m := range methods {
+		m.frames(0) // panics here, and not where the fault strikes
+	}
+	return Action{kind: kindSay, methods: methods}
+}
 
 // SendRaw sends bytes to the client, such as the header of another protocol.
 func SendRaw(b []byte) Action { return Action{kind: kindSendRaw, raw: b} }
@@ -203,7 +211,8 @@ func Return(code int, text string) Action {
 
 // CloseChannel closes the channel on both sides: the client is told the reason,
 // what it sends on the channel before it has answered is dropped, and the broker
-// finds the channel closed by its client. A text that is empty is made up.
+// finds the channel closed by its client. Of a message that the broker has got the
+// beginning of it gets the rest first. A text that is empty is made up.
 func CloseChannel(code int, text string) Action {
 	return Action{kind: kindCloseChannel, code: uint16(code), text: text}
 }

@@ -17,13 +17,11 @@ import (
 type Broker struct {
 	*Stage
 
-	engine *engine.Broker
-	server amqpserver.Config
+	engine  *engine.Broker
+	server  amqpserver.Config
+	leadsTo string // the vhost of the URL
 
-	running sync.Mutex // held for Stop and Restart as a whole; guards what follows
-	stopped bool
-
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards what follows, and is held until all connections know of it
 	blocking string     // reason of Block; "" is none
 }
 
@@ -75,10 +73,13 @@ func Start(cfg Config) (*Broker, error) {
 
 func start(cfg Config, memory bool, j *Journal, unknown func(string)) (*Broker, error) {
 	rules, version, err := cfg.rules()
+	if err == nil {
+		err = cfg.validate()
+	}
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{}
+	b := &Broker{leadsTo: "/"}
 	b.Stage = &Stage{connect: b.serve, journal: j, tls: cfg.TLS, memory: memory, conns: map[int]*conn{}}
 	b.user = url.UserPassword("guest", "guest")
 	if len(cfg.Users) > 0 {
@@ -86,7 +87,8 @@ func start(cfg Config, memory bool, j *Journal, unknown func(string)) (*Broker, 
 		b.user = url.UserPassword(name, cfg.Users[name])
 	}
 	if len(cfg.Vhosts) > 0 && !slices.Contains(cfg.Vhosts, "/") {
-		b.vhost = url.PathEscape(cfg.Vhosts[0])
+		b.leadsTo = cfg.Vhosts[0]
+		b.vhost = url.PathEscape(b.leadsTo)
 	}
 	options := engine.Options{
 		Rules: rules, Vhosts: cfg.Vhosts, DenyTransientQueues: cfg.DenyTransientQueues,
@@ -125,16 +127,14 @@ func (b *Broker) serve(c *conn) (upstream, error) {
 	cfg.Name = strconv.Itoa(c.id)
 	u := newEmbedded(c, cfg)
 	b.mu.Lock()
-	reason := b.blocking
-	b.mu.Unlock()
-	if reason != "" {
-		u.server.BlockPublisher(reason)
+	defer b.mu.Unlock()
+	if b.blocking != "" {
+		u.server.BlockPublisher(b.blocking)
 	}
 	c.mu.Lock()
-	reason = c.blocking
-	c.mu.Unlock()
-	if reason != "" {
-		u.server.Block(reason)
+	defer c.mu.Unlock()
+	if c.blocking != "" {
+		u.server.Block(c.blocking)
 	}
 	return u, nil
 }
@@ -151,6 +151,8 @@ func (b *Broker) record(e engine.Event) {
 
 // Close ends the broker and its connections, and waits for their goroutines.
 func (b *Broker) Close() {
+	b.running.Lock()
+	defer b.running.Unlock()
 	b.shut(true)
 	b.engine.Close()
 }
@@ -174,15 +176,14 @@ func (b *Broker) stopLocked() {
 	b.journal.add(Record{Kind: QueueEvent, Detail: "restarted"})
 }
 
-// Restart is Stop, if that has not been called, and a new start on the same
+// Restart is Stop, unless it is stopped already, and a new start on the same
 // port. Durable exchanges, queues and bindings are there again, and so are
 // persistent messages, and all of those in quorum queues and streams.
 func (b *Broker) Restart() error {
 	b.running.Lock()
 	defer b.running.Unlock()
 	b.stopLocked()
-	b.stopped = false
-	if err := b.AcceptConnections(); err != nil {
+	if err := b.acceptConnections(); err != nil {
 		return fmt.Errorf("restart: %w", err)
 	}
 	return nil
@@ -194,7 +195,9 @@ func (b *Broker) Restart() error {
 // memory".
 func (b *Broker) Block(reason string) {
 	reason = blockReason(reason)
-	b.setBlocking(reason)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blocking = reason
 	for _, c := range b.all() {
 		if u := c.server.Load(); u != nil {
 			u.server.BlockPublisher(reason)
@@ -204,16 +207,12 @@ func (b *Broker) Block(reason string) {
 
 // Unblock undoes Block, and what [Connection.Block] has done.
 func (b *Broker) Unblock() {
-	b.setBlocking("")
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.blocking = ""
 	for _, c := range b.all() {
 		c.unblock()
 	}
-}
-
-func (b *Broker) setBlocking(reason string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.blocking = reason
 }
 
 // AddVhost creates a vhost. Queues that are declared in it without x-queue-type
@@ -224,8 +223,9 @@ func (b *Broker) AddVhost(name, queueType string) { b.engine.AddVhost(name, queu
 // to it. It is false if there was none.
 func (b *Broker) DeleteVhost(name string) bool { return b.engine.DeleteVhost(name) }
 
-// Queue returns a handle of a queue in the vhost "/", which need not exist.
-func (b *Broker) Queue(name string) *Queue { return b.QueueIn("/", name) }
+// Queue returns a handle of a queue, which need not exist, in the vhost that the URL
+// leads to: "/", unless Config.Vhosts are others.
+func (b *Broker) Queue(name string) *Queue { return b.QueueIn(b.leadsTo, name) }
 
 // QueueIn returns a handle of a queue in any vhost.
 func (b *Broker) QueueIn(vhost, name string) *Queue { return &Queue{b: b, vhost: vhost, name: name} }

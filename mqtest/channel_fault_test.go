@@ -9,6 +9,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/internal/wire"
 	"github.com/mqkit/mqkit/mqtest"
 )
 
@@ -27,6 +28,60 @@ func TestChannelsAreClosedFromOutside(t *testing.T) {
 		}
 		c.publish("q", "a")
 		same(t, "verdicts", c.verdicts(1), []string{"1+"})
+	})
+}
+
+// halfSent has the broker get the first half of a publish, and returns the other.
+func halfSent(p *peer, queue string) (rest []byte) {
+	p.t.Helper()
+	half := wire.Frame{Type: wire.BodyFrame, Channel: 1, Payload: make([]byte, 5000)}.Append(nil)
+	begun := wire.AppendMethod(nil, 1, &wire.BasicPublish{RoutingKey: queue})
+	begun = wire.AppendHeader(begun, 1, wire.Header{Class: 60, BodySize: 10000, Properties: []byte{0, 0}})
+	p.write(append(begun, half...))
+	p.method(2, "channel.open", nil)
+	p.expect("channel.open-ok") // and so it has got there
+	return half
+}
+
+func TestAChannelIsClosedWhileAMessageIsHalfSent(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		rest := halfSent(p, "q")
+		s.Connections()[0].DoOn(1, mqtest.CloseChannel(404, ""))
+		p.expect("channel.close")
+		p.write(rest)
+		p.publish(1, "q", "dropped")
+		p.send(1, &wire.ChannelCloseOk{})
+		p.method(1, "channel.open", nil)
+		p.expect("channel.open-ok")
+		p.send(1, &wire.QueueDeclare{Queue: "q", Durable: true})
+		p.expect("queue.declare-ok")
+		if n := b.Queue("q").Len(); n != 1 {
+			t.Errorf("%d messages, want the one that had begun to arrive", n)
+		}
+	})
+}
+
+func TestAConsumerIsCancelledWhileAMessageIsHalfSent(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		p.method(1, "basic.consume", map[string]any{"queue": "q", "consumerTag": "tag"})
+		p.expect("basic.consume-ok")
+		rest := halfSent(p, "none")
+		in := s.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.deliver", Count: 1, Do: mqtest.Pass().Then(mqtest.CancelConsumer())})
+		b.Queue("q").Enqueue(mqtest.Message{Body: []byte("a")})
+		p.expect("basic.deliver")
+		p.expect("basic.cancel")
+		hit(t, in, 1)
+		p.write(rest)
+		p.expect("basic.ack")
+		p.send(1, &wire.QueueDeclare{Queue: "q", Durable: true})
+		p.expect("queue.declare-ok")
+		if x := b.Consumers("/"); len(x) != 0 {
+			t.Errorf("consumers: %+v", x)
+		}
 	})
 }
 

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"time"
 
 	"github.com/mqkit/mqkit/internal/amqpserver"
 	"github.com/mqkit/mqkit/internal/engine"
+	"github.com/mqkit/mqkit/internal/wire"
 )
 
 // Rules is the series of RabbitMQ whose behaviour is kept where they differ.
@@ -32,7 +34,8 @@ type Config struct {
 
 	// Rules defaults to Rules43.
 	Rules Rules
-	// Vhosts are there from the start. Defaults to "/".
+	// Vhosts are there from the start. The URL leads to "/" if it is one of them, else
+	// to the first. Defaults to "/".
 	Vhosts []string
 	// Users are names and passwords. Defaults to guest with password guest, from
 	// anywhere.
@@ -52,7 +55,7 @@ type Config struct {
 	MaxMessageSize int
 	// ChannelMax is what clients are offered. Defaults to 2047.
 	ChannelMax uint16
-	// FrameMax is what clients are offered. Defaults to 131072.
+	// FrameMax is what clients are offered, at least 8192. Defaults to 131072.
 	FrameMax uint32
 	// Heartbeat is what clients are offered, in whole seconds; negative is none.
 	// Defaults to 60 s.
@@ -113,6 +116,18 @@ func (c Config) mechanisms() []string {
 		list = append(list, "EXTERNAL")
 	}
 	return list
+}
+
+// validate finds what a client could make nothing of, or would be offered otherwise.
+func (c Config) validate() error {
+	var faults []error
+	if c.FrameMax != 0 && c.FrameMax < wire.MinFrameMax {
+		faults = append(faults, fmt.Errorf("FrameMax is %d: at least %d, or no client connects", c.FrameMax, wire.MinFrameMax))
+	}
+	if c.Heartbeat > 0 && (c.Heartbeat%time.Second != 0 || c.Heartbeat > math.MaxUint16*time.Second) {
+		faults = append(faults, fmt.Errorf("Heartbeat is %v: whole seconds, at most %d", c.Heartbeat, math.MaxUint16))
+	}
+	return errors.Join(faults...)
 }
 
 func (c Config) rules() (engine.Rules, string, error) {

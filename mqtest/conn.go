@@ -18,8 +18,10 @@ import (
 type upstream interface {
 	start(header [8]byte)
 	// send gives it what the client has sent: whole frames, unless a fault (or the
-	// client) has it otherwise.
-	send(b []byte)
+	// client) has it otherwise. applied, which may be nil, is called if it is known
+	// that the method that b ends with has been carried out; a broker that blocks
+	// the client does so later.
+	send(b []byte, applied func())
 	// idle says that nothing more has arrived for the moment.
 	idle()
 	// heard says that a part of a frame has arrived: a sign of life.
@@ -29,7 +31,9 @@ type upstream interface {
 	// synced waits until all that was sent is applied and its answers have come as
 	// far as the outbox, where there is a way of knowing it.
 	synced() bool
-	// limit is how large a frame may be; 0 is no limit.
+	// limit is how large a frame's payload may be: as large as frame_max, by 8 octets
+	// more than was agreed on, since clients miscount and RabbitMQ lets them. 0 is no
+	// limit.
 	limit() int
 	// close says that the client is gone; everything sent before counts.
 	close(err error)
@@ -78,7 +82,8 @@ type conn struct {
 	// Of serve's.
 	buf     []byte // what was read and is no whole frame yet, and room
 	filled  int
-	blind   bool // what the client sends is no AMQP: it passes as it is
+	blind   bool     // what the client sends is no AMQP: it passes as it is
+	halfway *channel // the one that follow was called for last
 	upEnded bool
 
 	// Of write's.
@@ -100,7 +105,11 @@ type channel struct {
 	asked     []request
 	consumers map[string]string // queues by tag
 
-	in  lane // of serve's
+	// Of serve's.
+	in     lane
+	owed   int64  // of a message that the broker has got a part of: see follow
+	untold []byte // what the broker is told behind that message
+
 	out lane // of write's
 
 	// Of write's.

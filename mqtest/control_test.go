@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -49,6 +50,58 @@ func TestRestartKeepsWhatIsDurable(t *testing.T) {
 	c = connect(t, b.Stage)
 	c.publish("durable", "more")
 	c.verdicts(1)
+}
+
+func TestStopEndsThoughConnectionsAreAcceptedMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := mqtest.New(t)
+	c := connect(t, b.Stage)
+	busy, done := make(chan struct{}), make(chan struct{})
+	b.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.qos", Count: 1, If: func(*mqtest.Event) bool {
+		close(busy)
+		<-done
+		return true
+	}})
+	go func() { _ = c.ch.Qos(1, 0, false) }()
+	receive(t, busy)
+	stopped, accepted := make(chan struct{}), make(chan error, 1)
+	go func() { b.Stop(); close(stopped) }()
+	for attempt(b.Stage) == nil { // until it is stopping, and waits for the connection
+		runtime.Gosched()
+	}
+	go func() { accepted <- b.AcceptConnections() }()
+	select {
+	case err := <-accepted:
+		t.Errorf("it accepts connections before it has stopped: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(done)
+	receive(t, stopped)
+	if err, _ := receive(t, accepted); err != nil {
+		t.Error(err)
+	}
+	c = connect(t, b.Stage)
+	b.Stop() // again
+	c.lost()
+	if n := len(b.Connections()); n != 0 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestNothingStartsAgainAfterClose(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]*mqtest.Broker{"port": mqtest.New(t), "memory": mqtest.NewInMemory(t)} {
+		b.Close()
+		for what, again := range map[string]func() error{"AcceptConnections": b.AcceptConnections, "Restart": b.Restart} {
+			if err := again(); !errors.Is(err, mqtest.ErrClosed) {
+				t.Errorf("%s: %s returns %v", name, what, err)
+			}
+		}
+		if conn, err := b.Dial("", ""); err == nil {
+			_ = conn.Close()
+			t.Errorf("%s: somebody has been let in", name)
+		}
+	}
 }
 
 func TestAProxyKeepsItsPortWhenTheBrokerMoves(t *testing.T) {
@@ -269,6 +322,51 @@ func TestUsersAndHooks(t *testing.T) {
 	}
 }
 
+func TestQueueLooksWhereTheURLLeads(t *testing.T) {
+	t.Parallel()
+	for _, vhosts := range [][]string{nil, {"shop"}, {"a/b", "shop"}, {"shop", "/"}} {
+		b := mqtest.New(t, mqtest.Config{Vhosts: vhosts})
+		c := connect(t, b.Stage)
+		c.declare("q")
+		if !b.Queue("q").Exists() {
+			t.Errorf("%v: no queue where %s leads", vhosts, b.URL())
+		}
+	}
+}
+
+func TestAConfigThatNoClientCouldFollowIsRefused(t *testing.T) {
+	t.Parallel()
+	for name, x := range map[string]struct {
+		cfg  mqtest.Config
+		want []string
+	}{
+		"frame too small":       {mqtest.Config{FrameMax: 4096}, []string{"FrameMax is 4096", "at least 8192"}},
+		"least frame":           {mqtest.Config{FrameMax: 8192}, nil},
+		"heartbeat below 1 s":   {mqtest.Config{Heartbeat: 500 * time.Millisecond}, []string{"Heartbeat is 500ms", "whole seconds"}},
+		"heartbeat between two": {mqtest.Config{Heartbeat: 1500 * time.Millisecond}, []string{"Heartbeat is 1.5s"}},
+		"heartbeat too long":    {mqtest.Config{Heartbeat: 24 * time.Hour}, []string{"Heartbeat is 24h", "65535"}},
+		"least heartbeat":       {mqtest.Config{Heartbeat: time.Second}, nil},
+		"no heartbeat":          {mqtest.Config{Heartbeat: -1}, nil},
+		"both": {
+			mqtest.Config{FrameMax: 1, Heartbeat: 1},
+			[]string{"FrameMax is 1", "Heartbeat is 1ns"},
+		},
+	} {
+		b, err := mqtest.Start(x.cfg)
+		if err == nil {
+			b.Close()
+		}
+		if (err != nil) != (x.want != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+		for _, want := range x.want {
+			if !strings.Contains(fmt.Sprint(err), want) {
+				t.Errorf("%s: %v, want %q in it", name, err, want)
+			}
+		}
+	}
+}
+
 func TestTheJournalTellsTheStory(t *testing.T) {
 	t.Parallel()
 	b := mqtest.New(t, mqtest.Config{Journal: -1})
@@ -413,6 +511,28 @@ func TestAFaultMatchesWhatItNames(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestWhatIsMisspeltPanicsWhereItIsWritten(t *testing.T) {
+	t.Parallel()
+	b := mqtest.NewInMemory(t)
+	fields := map[string]any{"mesage-count": 7}
+	for want, write := range map[string]func(){
+		`there is no method "basic.publsh" for a fault`:         func() { b.Inject(mqtest.Fault{Method: "basic.publsh"}) },
+		`there is no method "queue.declareok"`:                  func() { mqtest.Answer(mqtest.Method{Name: "queue.declareok"}) },
+		`queue.declare-ok has no field "mesage-count"`:          func() { mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: fields}) },
+		`queue.declare-ok has no field "queue" that could be 7`: func() { mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: map[string]any{"queue": 7}}) },
+	} {
+		func() {
+			defer func() {
+				if got := fmt.Sprint(recover()); !strings.Contains(got, want) {
+					t.Errorf("it says %q, want %q in it", got, want)
+				}
+			}()
+			write()
+		}()
+	}
+	b.Inject(mqtest.Fault{Method: "heartbeat"})
 }
 
 // TestAFaultThatStrikesOnceStrikesOneOfTwoAtOnce has the second event come while the

@@ -23,9 +23,11 @@ const (
 	// answered, before the client gets the answer. The event describes the
 	// method; actions concern the answer. The answer of a publish is its confirm.
 	//
-	// A method without an answer (a publish where confirms are off, an ack) is
-	// seen here on a Broker, where it is known to be applied, and is never seen
-	// here on a Proxy. A method that the broker refuses is not applied.
+	// A method that the broker refuses is not applied, nor is one that comes behind
+	// the close that this was answered with. A method without an answer (a publish
+	// where confirms are off, an ack) is seen here on a Broker, as soon as it is
+	// applied: of a connection that is blocked, after that. On a Proxy, where nothing
+	// tells whether it was, it is never seen here.
 	Applied
 	// Sending is a method of the broker, complete with its content (or a
 	// heartbeat), before the client gets it.

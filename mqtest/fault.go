@@ -16,7 +16,7 @@ type Fault struct {
 	Point       Point
 	Conn        int
 	Channel     uint16
-	Method      string
+	Method      string // as AMQP calls it, or "heartbeat"
 	Exchange    string
 	RoutingKey  string
 	Queue       string
@@ -26,8 +26,8 @@ type Fault struct {
 	Number      uint64
 	// If has the last word. It is called on the goroutine that serves the
 	// connection, which waits for it, and may be called for several connections at
-	// once; it may ask the Broker anything, but not to Stop, Restart or Close,
-	// which wait for it: those take a goroutine of their own.
+	// once; it may ask the Broker anything, but not to Stop, Restart, Close or
+	// AcceptConnections, which may wait for it: those take a goroutine of their own.
 	If func(*Event) bool
 
 	// Skip is how many matches are let pass at first.
@@ -77,7 +77,9 @@ type Injected struct {
 	removed bool          // it holds nothing any more
 }
 
-// Hits tells how often it has struck: how often its action was carried out.
+// Hits tells how often it has struck: how often its action was begun. One that waits
+// first, Delay(d).Then(Cut()), counts from the beginning of the wait, and one that is
+// Pass for what it met, Nack where confirms are off, counts as well.
 func (in *Injected) Hits() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -90,7 +92,8 @@ const waitLimit = 30 * time.Second
 // Wait waits until it has struck Count times, or once where Count is 0. It
 // returns the cause of ctx's end, if that comes first. Where ctx has no deadline, as
 // a test's own, it waits 30 s at most: a fault that matches nothing is a mistake in the
-// test, which has to be told.
+// test, which has to be told. Inside testing/synctest they are 30 s of the bubble's
+// clock: give ctx a deadline there for a fault that strikes later.
 func (in *Injected) Wait(ctx context.Context) error {
 	var late <-chan time.Time
 	if _, bounded := ctx.Deadline(); !bounded {
@@ -104,7 +107,8 @@ func (in *Injected) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-late:
-		return fmt.Errorf("mqtest: the fault has struck %d times within %v: does it match what was to happen?", in.Hits(), waitLimit)
+		return fmt.Errorf("mqtest: the fault has struck %d times within %v: does it match what was to happen? "+
+			"(a ctx with a deadline is waited for until then)", in.Hits(), waitLimit)
 	}
 }
 

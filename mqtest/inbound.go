@@ -61,7 +61,7 @@ func (c *conn) accepted() bool {
 // consume passes on what was read, as far as it is complete.
 func (c *conn) consume() {
 	if c.blind {
-		c.up.send(c.buf[:c.filled])
+		c.up.send(c.buf[:c.filled], nil)
 		c.filled = 0
 		return
 	}
@@ -69,7 +69,7 @@ func (c *conn) consume() {
 	start, end := 0, 0 // of what can be passed on as it is
 	flush := func() {
 		if end > start && !c.ignoring() {
-			c.up.send(c.buf[start:end])
+			c.up.send(c.buf[start:end], nil)
 		}
 		start = end
 	}
@@ -100,10 +100,12 @@ func (c *conn) consume() {
 			}
 			continue
 		}
-		if t, channel, id := frameOf(frame); t == wire.MethodFrame && noted(id) {
+		t, channel, id := frameOf(frame)
+		if t == wire.MethodFrame && noted(id) {
 			u := unit{channel: channel, kind: t, id: id, raw: frame}
 			c.passed(&u, 1, nil)
 		}
+		c.follow(t, channel, id, frame)
 	}
 	flush()
 	if start > 0 {
@@ -117,7 +119,7 @@ func (c *conn) consume() {
 
 // clientFrame takes one frame where faults may be about.
 func (c *conn) clientFrame(frame []byte) {
-	_, number, id := frameOf(frame)
+	t, number, id := frameOf(frame)
 	c.mu.Lock()
 	closing := c.closing
 	ch := c.channelLocked(number)
@@ -133,6 +135,8 @@ func (c *conn) clientFrame(frame []byte) {
 		c.say(0, wire.AppendMethod(nil, 0, &wire.ConnectionCloseOk{}))
 		c.cutBehind(errFault)
 	case closing:
+	case dropping && ch.owed != 0 && id == 0:
+		c.forward(ch, &unit{channel: number, kind: t, raw: frame, step: stepWire})
 	case dropping && id == wire.IDChannelClose:
 		c.say(number, wire.AppendMethod(nil, number, &wire.ChannelCloseOk{}))
 	case dropping:
@@ -169,19 +173,55 @@ func (c *conn) received(ch *channel, u *unit) {
 // come before the next one is given.
 func (c *conn) forward(ch *channel, u *unit) {
 	copies := max(u.copies, 1)
-	answered := c.passed(u, copies, u.asked)
-	for range copies {
-		c.up.send(u.raw)
+	var applied func()
+	if answered := c.passed(u, copies, u.asked); !answered && u.asked != nil && u.kind == wire.MethodFrame {
+		e := *u.asked
+		e.Point = Applied
+		after := &unit{channel: u.channel, kind: u.kind, id: u.id, step: stepReceived, spent: true}
+		applied = func() { // and no answer will ever say so
+			c.settle()
+			c.ask(ch, after, &e)
+		}
+	}
+	for range copies - 1 {
+		c.up.send(u.raw, nil)
+	}
+	c.up.send(u.raw, applied)
+	if u.step == stepWire {
+		c.follow(u.kind, u.channel, u.id, u.raw)
 	}
 	c.settle()
-	if answered || u.asked == nil || !c.up.synced() || u.kind != wire.MethodFrame {
+}
+
+// headerOwed is what is owed of a message whose header is still to come.
+const headerOwed = -1
+
+// follow notes how much of a message the broker has been passed on a channel, where
+// frames go one by one: between them it takes nothing else there. What it was to be
+// told meanwhile it is told behind the last.
+func (c *conn) follow(t wire.FrameType, number uint16, id wire.ID, frame []byte) {
+	if t != wire.HeaderFrame && t != wire.BodyFrame && !id.HasContent() {
 		return
 	}
-	// Applied, and no answer will ever say so.
-	e := *u.asked
-	e.Point = Applied
-	after := &unit{channel: u.channel, kind: u.kind, id: u.id, step: stepReceived, spent: true}
-	c.ask(ch, after, &e)
+	ch := c.halfway
+	if ch == nil || ch.number != number {
+		ch = c.channel(number)
+		c.halfway = ch
+	}
+	switch {
+	case id.HasContent():
+		ch.owed = headerOwed
+	case t == wire.HeaderFrame && ch.owed == headerOwed:
+		h, _ := wire.ParseHeader(frame[7 : len(frame)-1])
+		ch.owed = int64(h.BodySize)
+	case t == wire.BodyFrame && ch.owed > 0:
+		ch.owed = max(0, ch.owed-int64(len(frame)-wire.FrameOverhead))
+	}
+	if ch.owed == 0 && ch.untold != nil {
+		c.up.send(ch.untold, nil)
+		c.up.idle()
+		ch.untold = nil
+	}
 }
 
 // settleTime bounds how long the broker's answers are waited for by the reader.
@@ -259,6 +299,7 @@ func (c *conn) passed(u *unit, copies int, asked *Event) (answered bool) {
 	case wire.IDChannelOpen:
 		if ch := c.channelLocked(u.channel); ch.state != channelOpen {
 			ch.state, ch.confirms, ch.asked, ch.consumers = channelOpen, confirms{}, nil, nil
+			ch.owed, ch.untold = 0, nil
 			if c.slow.Load() { // what is held back is of its last life
 				c.out.do(func() { ch.out, ch.verdicts, ch.gathered = lane{}, nil, nil })
 			}

@@ -23,8 +23,7 @@ type Method struct {
 	Message *Message // its properties; see Event.Message. Defaults to none
 }
 
-// frames writes the method. It panics if there is no such method or field, or if
-// a field cannot hold its value: that is a mistake in the test.
+// frames writes the method. It panics if that cannot be done; see [Answer].
 func (m Method) frames(channel uint16) []byte {
 	id, ok := methodIDs()[m.Name]
 	if !ok {

@@ -166,7 +166,7 @@ func (c *conn) brokerFrame(frame []byte) {
 	c.mu.Unlock()
 	switch {
 	case swallow && id == wire.IDChannelClose: // both at once
-		c.post(func() { c.up.send(wire.AppendMethod(nil, number, &wire.ChannelCloseOk{})) })
+		c.post(func() { c.up.send(wire.AppendMethod(nil, number, &wire.ChannelCloseOk{}), nil) })
 	case swallow || dropping:
 		ch.out = lane{}
 	default:

@@ -164,7 +164,7 @@ func (c *conn) act(ch *channel, u *unit, e *Event, a Action) {
 			return wire.AppendMethod(nil, e.Channel, &wire.BasicCancel{ConsumerTag: e.ConsumerTag, NoWait: true})
 		}
 		c.sayFor(u, e.Channel, cancel())
-		c.tellBroker(u, cancel())
+		c.tellBroker(u, ch, cancel())
 	}
 }
 
@@ -252,25 +252,25 @@ func (c *conn) passAltered(ch *channel, u *unit, a Action) {
 		}
 		return
 	}
+	if a.kind == kindTrickle && c.up.synced() {
+		c.passOn(ch, u) // by the method, not by its bytes
+		return
+	}
 	u.spent = true
 	c.passed(u, 1, u.asked)
 	switch a.kind {
 	case kindTrickle:
-		if c.up.synced() {
-			c.up.send(u.raw) // by the method, not by its bytes
-			break
-		}
 		for b := u.raw; len(b) > 0; {
 			n := min(len(b), a.n)
-			c.up.send(b[:n])
+			c.up.send(b[:n], nil)
 			if b = b[n:]; len(b) > 0 && a.wait > 0 {
 				c.pause(a.wait)
 			}
 		}
 	case kindRewrite:
-		c.up.send(a.rewrite(u.raw))
+		c.up.send(a.rewrite(u.raw), nil)
 	case kindCutInside:
-		c.up.send(part(u.raw, a.n))
+		c.up.send(part(u.raw, a.n), nil)
 		c.settle()
 		c.cutSoon()
 		return
@@ -423,9 +423,17 @@ func (c *conn) sayLast(u *unit, ch *channel, frames []byte) {
 	last()
 }
 
-// tellBroker sends the broker something that the client has not said.
-func (c *conn) tellBroker(u *unit, frames []byte) {
-	tell := func() { c.up.send(frames); c.up.idle() }
+// tellBroker sends the broker something that the client has not said, at the end of a
+// message if it has got a part of one.
+func (c *conn) tellBroker(u *unit, ch *channel, frames []byte) {
+	tell := func() {
+		if ch.owed != 0 {
+			ch.untold = append(ch.untold, frames...)
+			return
+		}
+		c.up.send(frames, nil)
+		c.up.idle()
+	}
 	if u.inbound() && c.up != nil && !c.upEnded {
 		tell()
 		return
@@ -453,7 +461,7 @@ func (c *conn) closeChannel(u *unit, e *Event, a Action) {
 		ReplyCode: a.code, ReplyText: replyText(a), ClassID: class, MethodID: method,
 	}))
 	if open {
-		c.tellBroker(u, wire.AppendMethod(nil, e.Channel, &wire.ChannelClose{ReplyCode: 200, ReplyText: "closed by a fault"}))
+		c.tellBroker(u, ch, wire.AppendMethod(nil, e.Channel, &wire.ChannelClose{ReplyCode: 200, ReplyText: "closed by a fault"}))
 	}
 }
 

@@ -135,4 +135,8 @@ func (p *Proxy) dial(c *conn) (upstream, error) {
 }
 
 // Close ends the proxy and its connections, and waits for their goroutines.
-func (p *Proxy) Close() { p.shut(true) }
+func (p *Proxy) Close() {
+	p.running.Lock()
+	defer p.running.Unlock()
+	p.shut(true)
+}

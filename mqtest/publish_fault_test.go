@@ -1,11 +1,15 @@
 package mqtest_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/mqkit/mqkit/internal/wire"
 	"github.com/mqkit/mqkit/mqtest"
 )
 
@@ -219,6 +223,141 @@ func TestAPublishThatTheBrokerRefusesIsNotApplied(t *testing.T) {
 		c.publish("q", "kept", "refused", "refused too")
 		same(t, "confirms", c.verdicts(3), []string{"1+", "2-", "3-"})
 		hit(t, in, 1)
+	})
+}
+
+// What has no answer is known to be applied only by what the broker does not do.
+func TestAMethodWithoutAnAnswerThatTheBrokerRefusesIsNotApplied(t *testing.T) {
+	t.Parallel()
+	ack := wire.AppendMethod(nil, 1, &wire.BasicAck{DeliveryTag: 99})
+	nowhere := wire.AppendContent(nil, 1, &wire.BasicPublish{Exchange: "nosuch"}, []byte{0, 0}, []byte("x"), 4096)
+	stored := wire.AppendContent(nil, 1, &wire.BasicPublish{RoutingKey: "q"}, []byte{0, 0}, []byte("x"), 4096)
+	immediate := wire.AppendContent(nil, 1, &wire.BasicPublish{Immediate: true}, []byte{0, 0}, []byte("x"), 4096)
+	for name, x := range map[string]struct {
+		sent   []byte
+		closed string
+		hits   map[string]int
+	}{
+		"an ack":                          {ack, "channel.close", nil},
+		"a publish":                       {nowhere, "channel.close", nil},
+		"what comes behind them":          {slices.Concat(ack, stored, nowhere, ack), "channel.close", nil},
+		"what comes before them is":       {slices.Concat(stored, ack), "channel.close", map[string]int{publish: 1}},
+		"what costs the connection":       {immediate, "connection.close", nil},
+		"what comes behind the close too": {slices.Concat(immediate, stored, ack), "connection.close", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := mqtest.New(t)
+			p := raw(t, b.Stage)
+			p.open("/")
+			p.method(1, "channel.open", nil)
+			p.expect("channel.open-ok")
+			p.send(1, &wire.QueueDeclare{Queue: "q", Durable: true})
+			p.expect("queue.declare-ok")
+			faults := map[string]*mqtest.Injected{}
+			for _, method := range []string{publish, "basic.ack"} {
+				faults[method] = b.Inject(mqtest.Fault{Point: mqtest.Applied, Method: method})
+			}
+			p.write(x.sent)
+			p.expect(x.closed)
+			over := b.Inject(mqtest.Fault{Point: mqtest.Applied, If: func(e *mqtest.Event) bool {
+				return e.Method == "channel.close-ok" || e.Method == "connection.close-ok"
+			}})
+			if x.closed == "channel.close" {
+				p.send(1, &wire.ChannelCloseOk{})
+			} else {
+				p.send(0, &wire.ConnectionCloseOk{})
+			}
+			hit(t, over, 1) // and so all before it has been looked at
+			for method, in := range faults {
+				if got := in.Hits(); got != x.hits[method] {
+					t.Errorf("%s applied %d times, want %d", method, got, x.hits[method])
+				}
+			}
+			if n := b.Queue("q").Len(); n != x.hits[publish] {
+				t.Errorf("%d in the queue", n)
+			}
+		})
+	}
+}
+
+func TestWhatABlockedConnectionHasPublishedIsAppliedOnceItIsNot(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := mqtest.NewInMemory(t)
+		ch, err := dial(t, b.Stage).Channel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ch.QueueDeclare("q", true, false, false, false, nil); err != nil {
+			t.Fatal(err)
+		}
+		applied := b.Inject(mqtest.Fault{Point: mqtest.Applied, Method: publish, Count: 2})
+		counts := func(when string, want int) {
+			t.Helper()
+			if hits, stored := applied.Hits(), b.Queue("q").Len(); hits != want || stored != want {
+				t.Errorf("%s: %d applied, %d stored, want %d", when, hits, stored, want)
+			}
+		}
+		b.Block("")
+		for range 2 {
+			if err := ch.PublishWithContext(timeout(t), "", "q", false, false, amqp.Publishing{Body: []byte("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		counts("blocked", 0)
+		b.Unblock()
+		hit(t, applied, 2)
+		counts("afterwards", 2)
+	})
+}
+
+func TestALargeMessageIsSeenAsAnyOther(t *testing.T) {
+	if testing.Short() {
+		t.Skip("65 MiB")
+	}
+	const size = 65 << 20
+	b := mqtest.New(t, mqtest.Config{MaxMessageSize: size, Journal: 100})
+	in := b.Inject(mqtest.Fault{Point: mqtest.Applied, If: func(e *mqtest.Event) bool {
+		return e.Method == publish && len(e.Body) == size || e.Method == "basic.get"
+	}})
+	c := connect(t, b.Stage)
+	c.declare("q")
+	if err := c.ch.PublishWithContext(timeout(t), "", "q", false, false, amqp.Publishing{Body: make([]byte, size)}); err != nil {
+		t.Fatal(err)
+	}
+	c.publish("q", "small")
+	same(t, "verdicts", c.verdicts(2), []string{"1+", "2+"})
+	hit(t, in, 1)
+	for i, want := range []int{size, len("small")} {
+		d, _, err := c.ch.Get("q", true)
+		if err != nil || len(d.Body) != want {
+			t.Errorf("got %d bytes, %v; want %d", len(d.Body), err, want)
+		}
+		if got := in.Hits(); got != 2+i {
+			t.Errorf("the fault has struck %d times, not %d", got, 2+i)
+		}
+	}
+}
+
+// RabbitMQ counts frame_max without the eight octets around a payload.
+func TestAFrameMayBeAsLargeAsRabbitMQTakesIt(t *testing.T) {
+	onBoth(t, func(t *testing.T, s *mqtest.Stage, b *mqtest.Broker) {
+		p := raw(t, s)
+		p.confirming()
+		in := s.Inject(mqtest.Fault{Point: mqtest.Received, Method: publish})
+		for i, size := range []int{131072 - 8, 131072 - 7, 131072, 131073} {
+			message := wire.AppendMethod(nil, 1, &wire.BasicPublish{RoutingKey: "q"})
+			message = wire.AppendHeader(message, 1, wire.Header{Class: 60, BodySize: uint64(size), Properties: []byte{0, 0}})
+			p.write(wire.Frame{Type: wire.BodyFrame, Channel: 1, Payload: make([]byte, size)}.Append(message))
+			if size <= 131072 {
+				p.expect("basic.ack")
+				hit(t, in, 1+i)
+			} else if last := p.ended(); !strings.Contains(last, "frame_too_large,131073,131064") {
+				t.Errorf("%d octets: %s", size, last)
+			}
+		}
 	})
 }
 

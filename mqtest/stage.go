@@ -42,6 +42,9 @@ type Stage struct {
 
 	serving sync.WaitGroup // a goroutine per connection, and the listener's
 
+	running sync.Mutex // held for what stops or starts as a whole; guards stopped
+	stopped bool       // nobody has been let in since
+
 	mu       sync.Mutex // guards what follows
 	addr     string
 	listener net.Listener // nil: refusing
@@ -98,15 +101,21 @@ func (s *Stage) DialContext(ctx context.Context, _, _ string) (net.Conn, error) 
 }
 
 // Inject puts a fault in place, for what arrives from now on. Where several
-// match, the first that was injected strikes.
-func (s *Stage) Inject(f Fault) *Injected { return s.rules.inject(f) }
+// match, the first that was injected strikes. It panics if there is no such method
+// as Fault.Method: it would never strike.
+func (s *Stage) Inject(f Fault) *Injected {
+	if _, known := methodIDs()[f.Method]; !known && f.Method != "" && f.Method != heartbeat {
+		panic(fmt.Sprintf("mqtest: there is no method %q for a fault to strike at", f.Method))
+	}
+	return s.rules.inject(f)
+}
 
 // Intercept has f look at every event from now on and say what happens. Its place
 // among the faults is as if it had been injected: those before it come first. It
 // is called on the goroutine that serves the connection, which waits for it, and
 // may be called for several connections at once; it may ask the Broker anything,
-// but not to Stop, Restart or Close, which wait for it: those take a goroutine of
-// their own. The returned function takes it out, and lets go of what it holds.
+// but not to Stop, Restart, Close or AcceptConnections, which may wait for it: those
+// take a goroutine of their own. The returned function takes it out, and lets go of what it holds.
 func (s *Stage) Intercept(f func(*Event) Action) (remove func()) { return s.rules.intercept(f) }
 
 // Journal returns what has happened so far, nil if none is kept.
@@ -185,21 +194,35 @@ func (s *Stage) RefuseConnections() {
 // another program (or a client's dial that met itself) may hold for a moment.
 const relistening = 5 * time.Second
 
-// AcceptConnections undoes RefuseConnections, on the same port.
+// AcceptConnections undoes RefuseConnections, and [Broker.Stop], on the same port. It
+// waits for a Stop, Restart or Close that is under way, and returns [ErrClosed] after
+// Close.
 func (s *Stage) AcceptConnections() error {
+	s.running.Lock()
+	defer s.running.Unlock()
+	return s.acceptConnections()
+}
+
+// acceptConnections is called with running held.
+func (s *Stage) acceptConnections() (err error) {
 	s.mu.Lock()
-	addr, open := s.addr, s.open
-	s.open = s.open || (s.memory && !s.closed)
+	addr, open, closed := s.addr, s.open, s.closed
+	s.open = s.open || (s.memory && !closed)
 	s.mu.Unlock()
-	if open || s.memory {
-		return nil
-	}
-	var err error
-	for end := time.Now().Add(relistening); ; time.Sleep(acceptPause) {
-		if err = s.listen(addr); err == nil || errors.Is(err, ErrClosed) || time.Now().After(end) {
-			return err
+	switch {
+	case closed:
+		return ErrClosed
+	case !open && !s.memory:
+		for end := time.Now().Add(relistening); ; time.Sleep(acceptPause) {
+			if err = s.listen(addr); err == nil {
+				break
+			} else if time.Now().After(end) {
+				return err
+			}
 		}
 	}
+	s.stopped = false
+	return nil
 }
 
 // Connections returns those that are open, the oldest first.
@@ -250,7 +273,8 @@ func (s *Stage) each(a Action) int {
 }
 
 // shut ends all connections and waits for their goroutines. Unless it is for good
-// the port can be opened again.
+// the port can be opened again. It is called with running held: whoever came in
+// meanwhile would be waited for.
 func (s *Stage) shut(forGood bool) {
 	s.RefuseConnections()
 	if forGood {

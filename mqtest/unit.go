@@ -38,10 +38,13 @@ type unit struct {
 	freed   []*Injected // it has waited behind what they have let go of
 }
 
+// heartbeat is what a heartbeat is called where methods have their names.
+const heartbeat = "heartbeat"
+
 func (u *unit) name() string {
 	switch {
 	case u.kind == wire.HeartbeatFrame:
-		return "heartbeat"
+		return heartbeat
 	case u.id != 0:
 		return u.id.String()
 	}
@@ -96,14 +99,14 @@ func (u *unit) content() (properties, body []byte) {
 }
 
 // nextFrame returns the size of the frame that b begins with: 0 if more of it has
-// to arrive. It is not ok if what is there cannot become a frame of at most limit
-// bytes; a limit of 0 is none.
+// to arrive. It is not ok if what is there cannot become a frame with a payload of at
+// most limit bytes; a limit of 0 is none.
 func nextFrame(b []byte, limit int) (size int, ok bool) {
 	if len(b) < 7 {
 		return 0, true
 	}
 	length := binary.BigEndian.Uint32(b[3:])
-	if length > 1<<30 || (limit > 0 && int(length)+wire.FrameOverhead > limit) {
+	if length > 1<<30 || (limit > 0 && int(length) > limit) {
 		return 0, false
 	}
 	size = int(length) + wire.FrameOverhead
@@ -135,10 +138,6 @@ type lane struct {
 	held []*unit
 }
 
-// largestHeld is how much of a body is put together for faults to see. A larger
-// message passes as it comes.
-const largestHeld = 64 << 20
-
 // add takes the next frame of a channel. It returns what is complete by it, in
 // order, which may be nothing. Frames that belong to nothing come as units of
 // their own, for the broker to complain about.
@@ -148,7 +147,7 @@ func (l *lane) add(frame []byte, to step) (done []*unit) {
 		fits := false
 		switch {
 		case t == wire.HeaderFrame && l.left < 0:
-			if h, err := wire.ParseHeader(frame[7 : len(frame)-1]); err == nil && h.BodySize <= largestHeld {
+			if h, err := wire.ParseHeader(frame[7 : len(frame)-1]); err == nil {
 				l.left, fits = int64(h.BodySize), true
 			}
 		case t == wire.BodyFrame && l.left > 0:

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,9 +18,18 @@ type embedded struct {
 	c      *conn
 	server *amqpserver.Conn
 	part   []byte // of a frame: what faults have left of one
-	deaf   bool   // what came is no AMQP
-	dirty  bool   // something was sent since idle
-	behind atomic.Bool
+	parked []parcel
+	deaf   bool // what came is no AMQP
+	dirty  bool // something was sent since idle
+
+	mu     sync.Mutex // guards what follows, and is held while the server is told of it
+	behind bool
+}
+
+// parcel is what waits for the end of a block.
+type parcel struct {
+	b       []byte
+	applied func() // see upstream.send; nil: nobody wants to know
 }
 
 // Where deliveries to a client that does not read stop, and start again.
@@ -34,20 +45,59 @@ func newEmbedded(c *conn, cfg amqpserver.Config) *embedded {
 
 // toClient is called under the locks of the server: it must not block.
 func (u *embedded) toClient(frames []byte) {
-	if u.c.out.frames(frames) > behindAt && u.behind.CompareAndSwap(false, true) {
+	if u.c.out.frames(frames) > behindAt {
+		u.fallBehind()
+	}
+}
+
+// fallBehind and caughtUp each ask under the lock what waits now, and the bytes that
+// one waits for are what the other is called after: neither can miss the other.
+func (u *embedded) fallBehind() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.behind && u.c.out.full(behindAt) != nil {
+		u.behind = true
 		u.server.Behind(true)
 	}
 }
 
+// caughtUp is called by write whenever it has emptied the outbox.
 func (u *embedded) caughtUp() {
-	if u.behind.Load() && u.c.out.full(1) == nil && u.behind.CompareAndSwap(true, false) {
+	u.mu.Lock()
+	caughtUp := u.behind && u.c.out.full(1) == nil
+	if caughtUp {
+		u.behind = false
 		u.server.Behind(false)
+	}
+	u.mu.Unlock()
+	if caughtUp {
+		u.server.Resume() // which takes locks that toClient is called under
 	}
 }
 
 func (u *embedded) start(header [8]byte) { u.server.Start(header) }
 
-func (u *embedded) send(b []byte) {
+func (u *embedded) send(b []byte, applied func()) {
+	u.sendParked()
+	if len(u.parked) > 0 {
+		u.parked = append(u.parked, parcel{slices.Clone(b), applied})
+		return
+	}
+	u.handle(b, applied)
+}
+
+// sendParked goes on with what came while the connection was being blocked.
+func (u *embedded) sendParked() {
+	for len(u.parked) > 0 && !u.server.Blocked() {
+		next := u.parked[0]
+		u.parked = u.parked[1:]
+		u.handle(next.b, next.applied)
+	}
+}
+
+// handle has the server take what it can. Of a connection that is blocked meanwhile
+// the rest is parked, in front of what is parked already.
+func (u *embedded) handle(b []byte, applied func()) {
 	if u.deaf {
 		return
 	}
@@ -55,12 +105,13 @@ func (u *embedded) send(b []byte) {
 		b = append(u.part, b...)
 		u.part = nil
 	}
+	done := false
 	for len(b) > 0 {
 		switch {
 		case u.c.ignoring():
 			return // it was cut off meanwhile: what is left of a publish is lost
 		case u.server.Blocked():
-			u.part = append([]byte(nil), b...) // for unblock
+			u.parked = slices.Insert(u.parked, 0, parcel{slices.Clone(b), applied})
 			return
 		}
 		size, ok := nextFrame(b, u.limit())
@@ -74,9 +125,12 @@ func (u *embedded) send(b []byte) {
 			return
 		}
 		t, channel, _ := frameOf(b)
-		u.server.Handle(wire.Frame{Type: t, Channel: channel, Payload: append([]byte(nil), b[7:size-1]...)})
+		done = u.server.Handle(wire.Frame{Type: t, Channel: channel, Payload: append([]byte(nil), b[7:size-1]...)})
 		u.dirty = true
 		b = b[size:]
+	}
+	if done && applied != nil {
+		applied()
 	}
 }
 
@@ -99,11 +153,10 @@ func (u *embedded) idle() {
 	}
 }
 
-// unblock goes on with what came while the connection was being blocked.
 func (u *embedded) unblock() {
 	u.server.Unblock()
 	u.c.post(func() {
-		u.send(nil)
+		u.sendParked()
 		u.idle()
 	})
 }
@@ -176,10 +229,11 @@ func (u *remote) read() {
 	}
 }
 
-func (u *remote) start(header [8]byte) { u.send(header[:]) }
+func (u *remote) start(header [8]byte) { u.send(header[:], nil) }
 
-// send need not tell of an error: read meets it too.
-func (u *remote) send(b []byte) { _, _ = u.sock.Write(b) }
+// send need not tell of an error: read meets it too. What a broker behind a socket
+// has carried out only its answers say.
+func (u *remote) send(b []byte, _ func()) { _, _ = u.sock.Write(b) }
 
 func (u *remote) idle() {}
 

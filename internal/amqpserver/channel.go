@@ -8,29 +8,28 @@ import (
 // handleChannel takes a frame on a channel of a running connection. As in
 // RabbitMQ, any frame on an unused number takes that number: what comes first
 // had better be channel.open.
-func (c *Conn) handleChannel(f wire.Frame) {
+func (c *Conn) handleChannel(f wire.Frame) (applied bool) {
 	ch := c.channels[f.Channel]
 	if ch == nil {
 		if n := len(c.channels); c.channelMax != 0 && n >= int(c.channelMax) {
 			c.exception(exceptionf(notAllowed,
 				"number of channels opened (%d) has reached the negotiated channel_max (%d)", n, c.channelMax), 0)
-			return
+			return false
 		}
 		ch = &channel{conn: c, number: f.Channel}
 		c.channels[f.Channel] = ch
 	}
 	if ch.content.method == nil {
-		ch.handleFirst(f)
-	} else {
-		ch.handleMore(f)
+		return ch.handleFirst(f)
 	}
+	return ch.handleMore(f)
 }
 
 // handleFirst takes a frame that has to be a method.
-func (ch *channel) handleFirst(f wire.Frame) {
+func (ch *channel) handleFirst(f wire.Frame) (applied bool) {
 	if f.Type != wire.MethodFrame {
 		ch.conn.exception(exceptionf(unexpected, "expected method frame, got non method frame instead"), 0)
-		return
+		return false
 	}
 	m, err := wire.ParseMethod(f.Payload)
 	switch {
@@ -39,12 +38,13 @@ func (ch *channel) handleFirst(f wire.Frame) {
 	case m.ID().HasContent():
 		ch.content = content{method: m}
 	default:
-		ch.handle(m)
+		return ch.handle(m)
 	}
+	return false
 }
 
 // handleMore takes a frame that has to be a method's content.
-func (ch *channel) handleMore(f wire.Frame) {
+func (ch *channel) handleMore(f wire.Frame) (applied bool) {
 	ct := &ch.content
 	var e *engine.Exception
 	if !ct.headed {
@@ -54,25 +54,26 @@ func (ch *channel) handleMore(f wire.Frame) {
 	}
 	if e != nil {
 		ch.conn.exception(e, ct.method.ID())
-		return
+		return false
 	}
 	if ct.complete() {
 		complete := *ct
 		ch.content = content{}
-		ch.handleContent(&complete)
+		applied = ch.handleContent(&complete)
 	}
 	ch.conn.publishing()
+	return applied
 }
 
 // handleContent takes a method that has its content.
-func (ch *channel) handleContent(ct *content) {
+func (ch *channel) handleContent(ct *content) (applied bool) {
 	if !ch.ready(ct.method) {
-		return
+		return false
 	}
 	m, ok := ct.method.(*wire.BasicPublish)
 	if !ok {
 		ch.fail(exceptionf(commandInvalid, "unimplemented method"), ct.method.ID())
-		return
+		return false
 	}
 	if !ch.batching {
 		ch.batching = true
@@ -87,6 +88,7 @@ func (ch *channel) handleContent(ct *content) {
 		e = ch.engine.Publish(m, ct.properties, ct.body)
 	}
 	ch.fail(e, m.ID())
+	return e == nil
 }
 
 // ready tells whether a method is to be applied: whether the channel is open. If

@@ -149,20 +149,23 @@ func (c *Conn) closedByClient() {
 
 // handleClosed takes a frame after a close was sent or answered: the only ones
 // heard are the client's close and close-ok.
-func (c *Conn) handleClosed(f wire.Frame) {
+func (c *Conn) handleClosed(f wire.Frame) (applied bool) {
 	if c.refusal || f.Channel != 0 || f.Type != wire.MethodFrame {
-		return
+		return false
 	}
 	m, err := wire.ParseMethod(f.Payload)
 	if err != nil {
-		return
+		return false
 	}
 	switch m.(type) {
 	case *wire.ConnectionClose:
 		c.w.connection(&wire.ConnectionCloseOk{}, true)
 	case *wire.ConnectionCloseOk:
 		c.finish(nil)
+	default:
+		return false
 	}
+	return true
 }
 
 // exceptionf writes an exception as RabbitMQ does.

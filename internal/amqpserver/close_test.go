@@ -99,6 +99,7 @@ func TestAClientThatIsGoneLeavesNothingBehind(t *testing.T) {
 	c.conn.Idle()
 	c.conn.Block("x")
 	c.conn.Behind(false)
+	c.conn.Resume()
 	c.conn.Close(320, "x")
 	c.expectWords()
 }

@@ -162,13 +162,13 @@ func (c *Conn) shut() {
 	c.blocked.Store(false)
 }
 
-// Behind says that the client's socket does not take what it is sent: nothing
-// more is delivered until it does. Answers are still sent.
-func (c *Conn) Behind(behind bool) {
-	c.behind.Store(behind)
-	if behind {
-		return
-	}
+// Behind says whether the client's socket is behind with what it is sent: nothing
+// more is delivered then. Answers are still sent. It takes no lock. Once it is not
+// behind any more [Conn.Resume] has to be called, which goes on with deliveries.
+func (c *Conn) Behind(behind bool) { c.behind.Store(behind) }
+
+// Resume goes on with deliveries that [Conn.Behind] has stopped, unless it does still.
+func (c *Conn) Resume() {
 	c.lock()
 	defer c.unlock()
 	for _, ch := range c.channels {

@@ -60,7 +60,7 @@
 //
 // out is called with lock 3 held and perhaps the other two: it must not block and
 // must call neither the connection nor the engine, with one exception: it may
-// call Behind(true). The locks of its own that it takes come last: they must not
+// call Behind. The locks of its own that it takes come last: they must not
 // be held in a call in. end and the hooks of [Config]: end is called with no lock
 // held; the hooks are called with lock 1 held, and must not call the connection.
 //

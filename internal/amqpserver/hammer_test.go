@@ -67,6 +67,7 @@ func TestLocksAreTakenInOneOrder(t *testing.T) {
 			defer close(others)
 			for i := range rounds {
 				conn.Behind(false)
+				conn.Resume()
 				switch i % 4 {
 				case 0:
 					conn.Block("low on memory")

@@ -13,14 +13,17 @@ const headerSize = 12
 // Handle takes a frame. When it returns, the frame has been applied and its
 // answers have been given to out, but for confirms: see [Conn.Idle]. The payload
 // is the connection's from now on.
-func (c *Conn) Handle(f wire.Frame) {
+//
+// It tells whether a method that is complete by this frame has been carried out: a
+// refused one has not, nor one that comes behind a close.
+func (c *Conn) Handle(f wire.Frame) (applied bool) {
 	c.Heard()
 	c.lock()
 	defer c.unlock()
 	switch {
 	case c.state == stateEnded:
 	case c.state == stateClosed:
-		c.handleClosed(f)
+		return c.handleClosed(f)
 	case c.tooLarge(f):
 		e := exceptionf(frameError, "type %d, all octets = <<>>: {frame_too_large,%d,%d}",
 			f.Type, len(f.Payload), c.FrameMax()-wire.FrameOverhead)
@@ -28,12 +31,13 @@ func (c *Conn) Handle(f wire.Frame) {
 	case !wellFormed(f):
 		c.frameError(f.Unknown(), f.Channel, 0)
 	case f.Channel == 0:
-		c.handleZero(f)
+		return c.handleZero(f)
 	case !c.running() || f.Type == wire.HeartbeatFrame:
 		c.frameError(f.Unexpected(), f.Channel, 0)
 	default:
-		c.handleChannel(f)
+		return c.handleChannel(f)
 	}
+	return false
 }
 
 // Idle says that nothing more has come from the client for now: confirms that
@@ -80,46 +84,47 @@ func wellFormed(f wire.Frame) bool {
 func methodID(payload []byte) wire.ID { return wire.ID(binary.BigEndian.Uint32(payload)) }
 
 // handleZero takes a frame on the connection's own channel.
-func (c *Conn) handleZero(f wire.Frame) {
+func (c *Conn) handleZero(f wire.Frame) (applied bool) {
 	switch f.Type {
 	case wire.HeartbeatFrame:
-		return
+		return false
 	case wire.MethodFrame:
 	default:
 		c.frameError(f.Unexpected(), f.Channel, 0)
-		return
+		return false
 	}
 	m, err := wire.ParseMethod(f.Payload)
 	if err != nil {
 		c.frameError(err, f.Channel, methodID(f.Payload))
-		return
+		return false
 	}
 	switch m := m.(type) {
 	case *wire.ConnectionStartOk:
 		if c.state == stateStarting {
 			c.startOk(m)
-			return
+			return c.state == stateTuning
 		}
 	case *wire.ConnectionTuneOk:
 		if c.state == stateTuning {
 			c.tuneOk(m)
-			return
+			return c.state == stateOpening
 		}
 	case *wire.ConnectionOpen:
 		if c.state == stateOpening {
 			c.open(m)
-			return
+			return c.running()
 		}
 	case *wire.ConnectionClose:
 		if c.running() {
 			c.closedByClient()
-			return
+			return true
 		}
 	case *wire.ConnectionUpdateSecret:
 		if c.running() {
 			c.updateSecret(m)
-			return
+			return c.running()
 		}
 	}
 	c.exception(exceptionf(channelError, "unexpected method in connection state %s", c.state), m.ID())
+	return false
 }

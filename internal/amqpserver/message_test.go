@@ -187,6 +187,7 @@ func TestNothingIsDeliveredToAClientThatIsBehind(t *testing.T) {
 	c.send(2, &wire.BasicQos{})
 	c.expect(2, &wire.BasicQosOk{}) // answers are
 	c.conn.Behind(false)
+	c.conn.Resume()
 	c.expectWords(
 		word(1, &wire.BasicDeliver{ConsumerTag: "t", DeliveryTag: 1, RoutingKey: "q"}), "1 header 1", "1 body x",
 		word(1, &wire.BasicDeliver{ConsumerTag: "t", DeliveryTag: 2, RoutingKey: "q"}), "1 header 1", "1 body x",

@@ -6,19 +6,21 @@ import (
 )
 
 // handle takes a method without content.
-func (ch *channel) handle(m wire.Method) {
+func (ch *channel) handle(m wire.Method) (applied bool) {
 	if !ch.ready(m) {
-		return
+		_, ok := m.(*wire.ChannelCloseOk)
+		return ok && ch.closed.Load()
 	}
 	if _, closed := m.(*wire.ChannelClose); closed {
 		ch.closedByClient()
-		return
+		return true
 	}
 	if e := ch.apply(m); e != nil {
 		ch.fail(e, m.ID())
-		return
+		return false
 	}
 	ch.flush()
+	return !ch.closed.Load() // by the engine
 }
 
 // apply has the engine apply a method, and answers it.
