@@ -120,6 +120,27 @@ func TestAQueueThatTheBrokerNamedIsTakenUpOnItsConnection(t *testing.T) {
 	}
 }
 
+// TestAQueueThatTheBrokerNamedIsNotGivenUpWhileItCannotBeUsed: another one would be declared
+// beside it.
+func TestAQueueThatTheBrokerNamedIsNotGivenUpWhileItCannotBeUsed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := withNews(t, true, newGate().handle, topology.Queue{Exclusive: true})
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		name := f.Status().Queue
+		away := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "queue.declare", Count: 2,
+			Do: mqtest.CloseChannel(404, "NOT_FOUND - queue '"+name+"' in vhost '/' process is stopped by supervisor"),
+		})
+		if n := f.broker.CloseChannels(406); n != 1 {
+			t.Fatalf("%d channels were closed", n)
+		}
+		f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+		if got := f.Status().Queue; got != name || away.Hits() != 2 {
+			t.Errorf("it is subscribed to %q after %d refusals, before to %q", got, away.Hits(), name)
+		}
+	})
+}
+
 // TestAMissingExchangeCostsNoQueueEachTime: what a session declares before it fails is there
 // as long as the connection.
 func TestAMissingExchangeCostsNoQueueEachTime(t *testing.T) {
@@ -171,4 +192,24 @@ func TestFatalErrorBeforeTheFirstSubscriptionEndsRun(t *testing.T) {
 	if err := f.wait(); !reconnect.IsFatal(err) || !strings.Contains(err.Error(), "no queue 'q'") {
 		t.Errorf("Run without its queue: %v", err)
 	}
+}
+
+// TestAFirstSubscriptionWaitsForAQueueThatCannotBeUsedAtTheMoment: its leader changes, say.
+func TestAFirstSubscriptionWaitsForAQueueThatCannotBeUsedAtTheMoment(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		away := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "basic.consume", Count: 2,
+			Do: mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/': its leader <0.1.0> may be stopping or being demoted"),
+		})
+		f.run(newGate().handle)
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		if away.Hits() != 2 {
+			t.Errorf("it was refused %d times", away.Hits())
+		}
+	})
 }

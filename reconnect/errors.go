@@ -69,6 +69,22 @@ func asBrokerError(err error) *BrokerError {
 	return nil
 }
 
+// IsMissing reports whether the broker said that a queue, exchange or binding does not
+// exist. Its code for that, 404, is also the one for a queue that is there and cannot be
+// used at the moment: its node is down, its process was stopped or has crashed, its leader
+// changes, it does not answer in time.
+func IsMissing(err error) bool {
+	be := asBrokerError(err)
+	return be != nil && isMissing(be)
+}
+
+// isMissing goes by the text, as rabbit_amqqueue's not_found and priv_absent put it:
+// "NOT_FOUND - no queue 'q' in vhost '/'", and "NOT_FOUND - queue 'q' in vhost '/'
+// process is stopped by supervisor".
+func isMissing(e *BrokerError) bool {
+	return e.Code == amqp.NotFound && strings.HasPrefix(e.Text, "NOT_FOUND - no ")
+}
+
 // MissingError says that a queue or exchange that a session used has gone,
 // without the broker's 404 for it.
 type MissingError struct {
@@ -182,8 +198,7 @@ func IsFatal(err error) bool {
 func fatalReply(e *BrokerError) bool {
 	switch e.Code {
 	case amqp.NotFound:
-		// A classic queue whose node is down is "not found" as well.
-		return !strings.Contains(e.Text, "is down or inaccessible")
+		return isMissing(e)
 	case amqp.AccessRefused, amqp.PreconditionFailed, amqp.NotImplemented:
 		return true
 	case amqp.NotAllowed:
