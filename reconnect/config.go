@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -35,6 +36,15 @@ const (
 
 	// longestWait is the pause after an error that a retry will hardly mend.
 	longestWait = 4 * time.Second
+
+	// A session that may have cost everyone the connection by what it said to set itself up
+	// (a queue without a majority answers a consume so) is tried again when there is another
+	// one and a wait has passed, drawn from the upper half of what grows from 1 s to 5 min:
+	// meanwhile the others work. Threefold, because each time that the connection is lost
+	// counts as a failed delivery for all that they hold.
+	costlyFirst   = time.Second
+	costlyLongest = 5 * time.Minute
+	costlyGrowth  = 3
 
 	// stableAfter is how long a connection or session must have lived before
 	// its backoff starts afresh: a broker that accepts and drops at once must
@@ -259,6 +269,16 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	return cfg, addrs, nil
+}
+
+// costlyWait is how long a session waits that may have cost the connection so often in a row.
+func costlyWait(times int) time.Duration {
+	d := costlyFirst
+	for ; times > 1 && d < costlyLongest; times-- {
+		d *= costlyGrowth
+	}
+	d = min(d, costlyLongest)
+	return d/2 + rand.N(d/2)
 }
 
 func defaultBackoff() backoff.BackOff {

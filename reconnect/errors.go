@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -150,8 +151,20 @@ func (e *DialError) Unwrap() []error {
 // Inflicted reports whether a connection ended because of something that was said on it,
 // not of what happened to it: the broker gave one of the codes with which it answers
 // what it cannot take, or the driver could not read or write a frame. The same will
-// happen again if the same is said again.
+// happen again if the same is said again. What was said may have been a message: where the
+// broker's text speaks of a declare or a subscription that failed (a queue without a
+// majority, a deprecated feature), Inflicted is false.
 func Inflicted(err error) bool {
+	be := asBrokerError(err)
+	return saidOnIt(err) && (be == nil || !setUpFailed.MatchString(be.Text))
+}
+
+// setUpFailed is how RabbitMQ 3.10 to 4.3 begins what it says when a declare, a bind or a
+// consume costs the connection.
+var setUpFailed = regexp.MustCompile("^INTERNAL_ERROR - (timed out consuming |failed consuming |Could not |Cannot |Feature `)")
+
+// saidOnIt is Inflicted for messages and all else.
+func saidOnIt(err error) bool {
 	code := 0
 	var said *amqp.Error
 	if be := asBrokerError(err); be != nil {
