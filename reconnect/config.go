@@ -111,7 +111,8 @@ type Config struct {
 
 	// Topology is declared on each new connection, before anything else uses
 	// it. From the second connection on, what the broker refuses, or does not answer in
-	// time, is passed over: see Status.TopologyFault. It must be durable: what belongs to one session (exclusive,
+	// time, is passed over: see Status.TopologyFault. What it refuses by closing the
+	// connection is left out for five minutes. It must be durable: what belongs to one session (exclusive,
 	// auto-delete and server-named queues) is declared by the consumer that
 	// uses it. Defaults to nothing.
 	Topology topology.Topology

@@ -36,6 +36,7 @@ type Pool struct {
 	closed   chan struct{}      // closed when Close is done; nil before it began
 	drains   [roles][]*func(context.Context) error
 	closeErr error
+	costly   map[int]costlyEntity // by entity of the topology, see leaveOut
 }
 
 // Open makes the first connection (Config.First says which) and declares
