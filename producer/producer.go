@@ -49,7 +49,8 @@ type Producer struct {
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with
-// the pool.
+// the pool. While the pool closes its producers, and after that, the error is
+// reconnect.ErrClosed.
 func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 	if pool == nil {
 		return nil, errors.New("a producer needs a pool: see reconnect.Open")
@@ -68,16 +69,19 @@ func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 		idle:   make(chan struct{}),
 	}
 	p.frame.Store(defaultFrameMax)
+	p.unwatch = func() {}
+	p.mu.Lock() // the pool may begin to close: its Close waits here
+	defer p.mu.Unlock()
+	if p.forget, err = pool.OnClose(reconnect.Publishing, p.Close); err != nil {
+		cancel(err)
+		return nil, err
+	}
 	if cfg.OnAttempt != nil || cfg.OnVerdict != nil {
 		p.observers = relay.New(p.cfg.observe)
 	}
-	p.unwatch = func() {}
 	if cfg.FailFast {
-		p.failFast()
+		p.failFastLocked()
 	}
-	p.mu.Lock() // the pool may close already: its Close waits here
-	p.forget = pool.OnClose(reconnect.Publishing, p.Close)
-	p.mu.Unlock()
 	go p.run(ctx)
 	return p, nil
 }

@@ -20,7 +20,9 @@ var (
 	// configuration that cannot work; all its faults are joined.
 	ErrConfig = errors.New("invalid configuration")
 
-	// ErrClosed is returned once Close or CloseNow has begun.
+	// ErrClosed is returned to who begins to use a role of the pool (Run, Acquire,
+	// Declare, Delete, OnClose) once Close or CloseNow has begun to drain it, Consuming first; and to
+	// who still uses it when the connections are hung up.
 	ErrClosed = errors.New("the pool is closed")
 
 	// ErrLost is wrapped by the cause with which a session's context ends when

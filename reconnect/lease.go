@@ -19,6 +19,9 @@ var errReleased = errors.New("the lease of this channel is over")
 // released, which the caller has to do; it is then handed out again, if it is as it
 // was: see Channel.Release.
 func (p *Pool) Acquire(ctx context.Context, role Role) (*Channel, error) {
+	if err := p.admit(role); err != nil {
+		return nil, err
+	}
 	for {
 		lf, err := p.links[role].ready(ctx)
 		if err != nil {

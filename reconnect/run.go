@@ -32,6 +32,9 @@ var Again = errors.New("the next session, at once") //nolint:revive,staticcheck 
 //
 // The channel is closed when the session returns, unless it was kept.
 func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context, *Channel) error, failed func(error)) error {
+	if err := p.admit(role); err != nil {
+		return err
+	}
 	waits := p.cfg.Backoff()
 	succeeded, redeclare := false, false
 	costly := 0 // connections in a row that may have been lost for what a session said to set itself up
