@@ -254,6 +254,7 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 	if len(faults) > 0 {
 		return Config{}, nil, fmt.Errorf("%w: %w", ErrConfig, errors.Join(faults...))
 	}
+	cfg.Topology = cfg.Topology.Clone()
 	if cfg.TLS != nil {
 		cfg.TLS = cfg.TLS.Clone()
 	}

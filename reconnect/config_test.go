@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/mqkit/mqkit/topology"
 )
@@ -94,13 +95,20 @@ func TestTheVhostOfConfigRulesOverThoseOfURLs(t *testing.T) {
 func TestConfigKeepsNothingThatTheCallerCanChange(t *testing.T) {
 	t.Parallel()
 	in := Config{URLs: []string{"amqp://a"}, TLS: &tls.Config{ServerName: "before"}} //nolint:gosec // no handshake is made
+	in.Topology.Queues = []topology.Queue{{Name: "q", Arguments: amqp.Table{"k": "before"}}}
 	cfg, _, err := in.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	in.URLs[0], in.TLS.ServerName = "amqp://b", "after"
+	in.Topology.Queues[0].Name, in.Topology.Queues[0].Arguments["k"] = "other", "after"
+	shown := (&Pool{cfg: cfg}).Topology()
+	shown.Queues[0].Name = "another"
 	if cfg.URLs[0] != "amqp://a" || cfg.TLS.ServerName != "before" {
 		t.Errorf("%q, %q", cfg.URLs[0], cfg.TLS.ServerName)
+	}
+	if q := cfg.Topology.Queues[0]; q.Name != "q" || q.Arguments["k"] != "before" {
+		t.Errorf("%+v", q)
 	}
 }
 

@@ -105,8 +105,8 @@ func (p *Pool) Declare(ctx context.Context, t topology.Topology) error {
 	return ch.declare(ctx, t)
 }
 
-// Topology returns Config.Topology.
-func (p *Pool) Topology() topology.Topology { return p.cfg.Topology }
+// Topology returns a copy of Config.Topology.
+func (p *Pool) Topology() topology.Topology { return p.cfg.Topology.Clone() }
 
 // Logger returns Config.Logger, or one that discards.
 func (p *Pool) Logger() *slog.Logger { return p.cfg.Logger }
