@@ -24,6 +24,12 @@ const (
 	// seconds a busy machine gives false alarms.
 	defaultHeartbeat = 10 * time.Second
 
+	longestHeartbeat = 65535 * time.Second
+
+	// leastRPCTimeout is below what an answer takes anywhere but on the same machine: what is
+	// less was meant in another unit.
+	leastRPCTimeout = 10 * time.Millisecond
+
 	// defaultDialTimeout bounds one address: name, TCP, TLS and AMQP handshake.
 	defaultDialTimeout = 5 * time.Second
 
@@ -84,7 +90,7 @@ type Config struct {
 
 	// Heartbeat is asked of the broker; the lower of both sides' values
 	// rules. A connection on which nothing arrived for two heartbeats is given
-	// up. AMQP counts in whole seconds, 1s is the least; below 5s a busy
+	// up. AMQP counts in whole seconds, 1s to 65535s; below 5s a busy
 	// machine gives false alarms. A heartbeat in a URL wins. Defaults to 10s.
 	Heartbeat time.Duration
 
@@ -100,8 +106,8 @@ type Config struct {
 
 	// RPCTimeout is how long the broker may take to answer a qos, cancel, open or
 	// close before its connection is given up; for a declare and a consume, which may
-	// have to wait for a queue's node, it is at least two minutes. Defaults to twice the
-	// heartbeat.
+	// have to wait for a queue's node, it is at least two minutes. At least 10ms. Defaults to
+	// twice Heartbeat; a heartbeat in a URL, and what the broker makes of it, do not count.
 	RPCTimeout time.Duration
 
 	// Backoff makes the waits between attempts; backoff.Stop is read as the
@@ -231,14 +237,19 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 			*d.v = d.or
 		}
 	}
-	if cfg.Heartbeat > 0 && cfg.Heartbeat < time.Second {
+	switch {
+	case cfg.Heartbeat > 0 && cfg.Heartbeat < time.Second:
 		faults = append(faults, fmt.Errorf("the heartbeat is %v: at least 1s, AMQP counts in seconds", cfg.Heartbeat))
+	case cfg.Heartbeat > longestHeartbeat:
+		faults = append(faults, fmt.Errorf("the heartbeat is %v: at most %v, AMQP counts in 16 bits", cfg.Heartbeat, longestHeartbeat))
 	}
 	switch {
 	case cfg.RPCTimeout < 0:
 		faults = append(faults, fmt.Errorf("RPCTimeout is %v: must not be negative", cfg.RPCTimeout))
 	case cfg.RPCTimeout == 0:
 		cfg.RPCTimeout = 2 * cfg.Heartbeat
+	case cfg.RPCTimeout < leastRPCTimeout:
+		faults = append(faults, fmt.Errorf("RPCTimeout is %v: at least %v, or no connection lasts", cfg.RPCTimeout, leastRPCTimeout))
 	}
 	if cfg.First != Publishing && cfg.First != Consuming {
 		faults = append(faults, fmt.Errorf("unknown role %d in First", cfg.First))

@@ -41,6 +41,26 @@ func TestRPCTimeoutDefaultsToTwiceTheHeartbeat(t *testing.T) {
 	if err != nil || cfg.RPCTimeout != time.Second {
 		t.Errorf("%v, %v", cfg.RPCTimeout, err)
 	}
+	cfg, _, err = Config{URLs: []string{"amqp://a/?heartbeat=60"}}.withDefaults()
+	if err != nil || cfg.RPCTimeout != 20*time.Second {
+		t.Errorf("with a heartbeat in the URL: %v, %v", cfg.RPCTimeout, err)
+	}
+}
+
+// TestADurationInAWrongUnitIsRefused: 30 is nanoseconds, and no connection would last.
+func TestADurationInAWrongUnitIsRefused(t *testing.T) {
+	t.Parallel()
+	for want, cfg := range map[string]Config{
+		"RPCTimeout is 30ns: at least 10ms":             {RPCTimeout: 30},
+		"the heartbeat is 10ns: at least 1s":            {Heartbeat: 10},
+		"the heartbeat is 18h12m16s: at most 18h12m15s": {Heartbeat: 65536 * time.Second},
+	} {
+		_, _, err := cfg.withDefaults()
+		wantText(t, err, want)
+	}
+	if _, _, err := (Config{RPCTimeout: 10 * time.Millisecond, Heartbeat: 65535 * time.Second}).withDefaults(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestEveryFaultOfAConfigIsTold(t *testing.T) {
