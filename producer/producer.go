@@ -105,7 +105,7 @@ func (p *Producer) run(ctx context.Context) {
 // Publish sends m and waits for its verdict. Nil means: the broker has
 // confirmed it and, unless m.AllowUnroutable, routed it to a queue. While the
 // connection is lost or blocked Publish waits as long as ctx allows, with a ctx
-// that never ends for ever.
+// that never ends for ever; with Config.FailFast it fails at once instead.
 //
 // When ctx ends first, the message is given up: if none of it was handed to the
 // connection the error wraps ErrNotSent, otherwise ErrUnconfirmed, and it is

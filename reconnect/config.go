@@ -149,7 +149,8 @@ type Config struct {
 
 	// OnStateChange is called with every change of a connection's state, in
 	// order, from one goroutine of the pool that holds no lock. While it
-	// blocks, later changes and attempts wait; nothing else does.
+	// blocks, later changes and attempts wait; nothing else does. A panic in it ends the
+	// process.
 	OnStateChange func(StateChange)
 
 	// OnAttempt is called after every attempt to connect to one address, whether it
