@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -136,8 +135,9 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	case cfg.Declare == nil && len(cfg.Bindings) > 0:
 		fault("Bindings belong to the queue in Declare, and there is none")
 	case cfg.Declare != nil:
-		own := *cfg.Declare
-		cfg.Declare = &own
+		keeps := topology.Topology{Queues: []topology.Queue{*cfg.Declare}, Bindings: cfg.Bindings}.Clone()
+		own := keeps.Queues[0]
+		cfg.Declare, cfg.Bindings = &own, keeps.Bindings
 		if cfg.Queue != "" && cfg.Queue != own.Name {
 			fault("Queue is %q and Declare %q: name one", cfg.Queue, own.Name)
 		}
@@ -146,7 +146,6 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 			fault("Declare: %w", err)
 		}
 	}
-	cfg.Bindings = slices.Clone(cfg.Bindings)
 	if len(cfg.Queue) > sendable.MaxShortString {
 		fault("the queue's name has %d bytes: AMQP allows %d", len(cfg.Queue), sendable.MaxShortString)
 	}

@@ -67,3 +67,18 @@ func TestConfigKeepsTheCallersArguments(t *testing.T) {
 		t.Errorf("the caller's became %v", args)
 	}
 }
+
+func TestConfigKeepsNothingOfItsQueueThatTheCallerCanChange(t *testing.T) {
+	t.Parallel()
+	own := topology.Queue{Name: "q", Exclusive: true, Arguments: amqp.Table{"k": "before"}}
+	bindings := []topology.Binding{{Exchange: "x", Arguments: amqp.Table{"k": "before"}}}
+	cfg, err := Config{Declare: &own, Bindings: bindings, Logger: slog.New(slog.DiscardHandler)}.withDefaults(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own.Name, own.Arguments["k"] = "other", "after"
+	bindings[0].Exchange, bindings[0].Arguments["k"] = "other", "after"
+	if q, b := cfg.Declare, cfg.Bindings[0]; q.Name != "q" || q.Arguments["k"] != "before" || b.Exchange != "x" || b.Arguments["k"] != "before" {
+		t.Errorf("they became %+v and %+v", q, b)
+	}
+}

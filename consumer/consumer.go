@@ -94,7 +94,8 @@ type run struct {
 // finish, their verdicts are written. Then it returns nil; or a *DrainError if
 // some did not finish; or another error if the broker has not said, within 5 s, that it
 // has all verdicts: then some of these messages may come again. So may those whose
-// connection is lost while it drains, which is no error.
+// connection is lost while it drains, which is no error. A Run that begins when the pool
+// is being closed returns reconnect.ErrClosed.
 func (c *Consumer) Run(ctx context.Context, h Handler) error {
 	if h == nil {
 		return errors.New("consumer: Run needs a handler")
@@ -129,7 +130,7 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	}
 	c.run = r
 	c.mu.Unlock()
-	forget := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error {
+	forget, err := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error {
 		if deadline, ok := closing.Deadline(); ok {
 			time.AfterFunc(max(time.Until(deadline)-drainReserve, leastDrain), r.expire)
 		} else if closing.Err() != nil {
@@ -147,6 +148,12 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 			return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, context.Cause(closing))
 		}
 	})
+	if err != nil {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.running, r.cause = false, err
+		return err
+	}
 	defer forget()
 	defer func() {
 		r.result = err

@@ -133,16 +133,11 @@ func (s *session) close(ctx context.Context) error {
 // broker gives out again what it does not have, if it has it.
 func (s *session) unlessLost(err error) error {
 	switch {
-	case err == nil, errors.Is(err, reconnect.ErrLost), isNotFound(err):
+	case err == nil, errors.Is(err, reconnect.ErrLost), reconnect.IsMissing(err):
 		return nil
 	default:
 		return fmt.Errorf("drain: %w", err)
 	}
-}
-
-func isNotFound(err error) bool {
-	var told *reconnect.BrokerError
-	return errors.As(err, &told) && told.Code == amqp.NotFound
 }
 
 // prove waits until a quorum queue has written to its log what was settled on the channel,

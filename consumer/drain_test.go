@@ -322,10 +322,12 @@ func TestAProofBefore43CostsNoMessageAFailure(t *testing.T) {
 func TestARefusedProofIsToldUnlessTheQueueIsGone(t *testing.T) {
 	for name, tt := range map[string]struct {
 		code int
+		text string
 		want string // of Run's error
 	}{
-		"not permitted":     {403, "wait for the settlements to be written"},
-		"the queue is gone": {404, ""},
+		"not permitted":             {403, "ACCESS_REFUSED - test", "wait for the settlements to be written"},
+		"the queue is gone":         {404, "NOT_FOUND - no queue 'q' in vhost '/'", ""},
+		"the queue does not answer": {404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/' due to timeout", "due to timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
@@ -334,7 +336,7 @@ func TestARefusedProofIsToldUnlessTheQueueIsGone(t *testing.T) {
 				f.enqueue(numbered(1, 50)...)
 				first := g.next(t)
 				f.waiting(49)
-				refused := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.CloseChannel(tt.code, "test")})
+				refused := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.consume", Do: mqtest.CloseChannel(tt.code, tt.text)})
 				f.stop()
 				f.waiting(0)
 				first.end <- nil

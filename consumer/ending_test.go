@@ -13,6 +13,7 @@ import (
 
 	"github.com/mqkit/mqkit/consumer"
 	"github.com/mqkit/mqkit/mqtest"
+	"github.com/mqkit/mqkit/reconnect"
 )
 
 // givenBack reads what the broker is sent until the channel of sub is closed, and
@@ -369,5 +370,44 @@ func TestPoolCloseWithAnEndedContextWaitsForNoHandler(t *testing.T) {
 		if took := time.Since(began); took > 10*time.Second {
 			t.Errorf("it took %v", took)
 		}
+	})
+}
+
+// TestALoopAroundRunEndsWithThePool: while its producers are drained, a consumer that
+// subscribed again would be cut off, and what it holds counted as failed.
+func TestALoopAroundRunEndsWithThePool(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		draining, end := make(chan struct{}), make(chan struct{})
+		if _, err := f.pool.OnClose(reconnect.Publishing, func(context.Context) error { // a producer that waits for confirms
+			close(draining)
+			<-end
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- f.pool.Close(context.WithoutCancel(t.Context())) }()
+		if err := f.wait(); err != nil {
+			t.Errorf("the Run that was drained: %v", err)
+		}
+		receive(t, draining)
+		f.enqueue("a", "b")
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		if err := f.Run(ctx, newGate().handle); !errors.Is(err, reconnect.ErrClosed) {
+			t.Errorf("the next Run: %v", err)
+		}
+		for _, err := range f.Messages(ctx) { // it was not left running
+			if !errors.Is(err, reconnect.ErrClosed) {
+				t.Errorf("Messages: %v", err)
+			}
+		}
+		close(end)
+		if err := receive(t, closed); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		f.contains("a", "b")
 	})
 }

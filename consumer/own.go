@@ -24,7 +24,8 @@ type named struct {
 func (s *session) declareOwn(ctx context.Context) error {
 	r := s.run
 	own := r.cfg.Declare.For(s.ch.ServerVersion())
-	if own.Name == "" && r.named.name != "" && s.ch.Shares(r.named.on) {
+	again := own.Name == "" && r.named.name != "" && s.ch.Shares(r.named.on)
+	if again {
 		own = topology.Queue{Name: r.named.name, Passive: true}
 	}
 	var name atomic.Value // the call may go on when ctx ends
@@ -34,11 +35,12 @@ func (s *session) declareOwn(ctx context.Context) error {
 		return err
 	})
 	s.queue, _ = name.Load().(string)
-	r.named = named{}
 	switch {
-	case s.queue == "" && own.Passive && isNotFound(err):
+	case again && s.queue == "" && reconnect.IsMissing(err):
+		r.named = named{}
 		return fmt.Errorf("%w: %w", reconnect.Again, err) // somebody has deleted it
-	case own.Name == "" || own.Passive:
+	case again && s.queue == "": // it may be there
+	case r.cfg.Declare.Name == "":
 		r.named = named{s.queue, s.ch}
 	}
 	return err

@@ -117,7 +117,7 @@ func (s *session) goOn(cause error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case isNotFound(cause):
+	case reconnect.IsMissing(cause):
 		r.offset = OffsetFirst
 	case p.known:
 		r.offset = OffsetNumber(p.next)
@@ -156,7 +156,7 @@ func (r *run) beginAnew(stream string) {
 			return err
 		})
 		switch {
-		case isNotFound(err):
+		case reconnect.IsMissing(err):
 			r.mu.Lock()
 			r.offset = OffsetFirst
 			r.mu.Unlock()

@@ -453,6 +453,25 @@ func TestACancelledStreamThatIsStillThereGoesOn(t *testing.T) {
 	}
 }
 
+// TestAStreamThatCannotBeUsedForAWhileGoesOn: the broker says 404 for that, too.
+func TestAStreamThatCannotBeUsedForAWhileGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{Offset: consumer.OffsetFirst}, func(context.Context, *consumer.Delivery) error { return nil }, aStream())
+		f.enqueue(numbered(1, 5)...)
+		f.until("all are acked", func() bool { return f.Status().Acked == 5 })
+		away := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "basic.consume", Count: 1,
+			Do: mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on stream queue 'q' in vhost '/' due to timeout"),
+		})
+		f.cut(f.subscription)
+		f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+		args, _ := f.received.of("basic.consume")[2].Field("arguments").(map[string]any)
+		if args["x-stream-offset"] != int64(5) || away.Hits() != 1 {
+			t.Errorf("it went on at %v after %d refusals, want 5 after 1", args["x-stream-offset"], away.Hits())
+		}
+	})
+}
+
 // TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins: it may end long after.
 func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
 	t.Parallel()

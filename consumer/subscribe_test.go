@@ -120,6 +120,27 @@ func TestAQueueThatTheBrokerNamedIsTakenUpOnItsConnection(t *testing.T) {
 	}
 }
 
+// TestAQueueThatTheBrokerNamedIsNotGivenUpWhileItCannotBeUsed: another one would be declared
+// beside it.
+func TestAQueueThatTheBrokerNamedIsNotGivenUpWhileItCannotBeUsed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := withNews(t, true, newGate().handle, topology.Queue{Exclusive: true})
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		name := f.Status().Queue
+		away := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "queue.declare", Count: 2,
+			Do: mqtest.CloseChannel(404, "NOT_FOUND - queue '"+name+"' in vhost '/' process is stopped by supervisor"),
+		})
+		if n := f.broker.CloseChannels(406); n != 1 {
+			t.Fatalf("%d channels were closed", n)
+		}
+		f.until("it is subscribed again", func() bool { s := f.Status(); return s.Subscribed && s.Sessions == 2 })
+		if got := f.Status().Queue; got != name || away.Hits() != 2 {
+			t.Errorf("it is subscribed to %q after %d refusals, before to %q", got, away.Hits(), name)
+		}
+	})
+}
+
 // TestAMissingExchangeCostsNoQueueEachTime: what a session declares before it fails is there
 // as long as the connection.
 func TestAMissingExchangeCostsNoQueueEachTime(t *testing.T) {
@@ -170,5 +191,87 @@ func TestFatalErrorBeforeTheFirstSubscriptionEndsRun(t *testing.T) {
 	f := newFixture(t, consumer.Config{}, func(context.Context, *consumer.Delivery) error { return nil }, queues())
 	if err := f.wait(); !reconnect.IsFatal(err) || !strings.Contains(err.Error(), "no queue 'q'") {
 		t.Errorf("Run without its queue: %v", err)
+	}
+}
+
+// TestAFirstSubscriptionWaitsForAQueueThatCannotBeUsedAtTheMoment: its leader changes, say.
+func TestAFirstSubscriptionWaitsForAQueueThatCannotBeUsedAtTheMoment(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{}, newGate().handle)
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		away := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Received, Method: "basic.consume", Count: 2,
+			Do: mqtest.CloseChannel(404, "NOT_FOUND - failed to perform operation on queue 'q' in vhost '/': its leader <0.1.0> may be stopping or being demoted"),
+		})
+		f.run(newGate().handle)
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		if away.Hits() != 2 {
+			t.Errorf("it was refused %d times", away.Hits())
+		}
+	})
+}
+
+// TestAQueueWithoutAMajorityCostsTheOthersLittle: RabbitMQ answers its basic.consume, after
+// a while or at once, by closing the connection, which the others have in common with it.
+func TestAQueueWithoutAMajorityCostsTheOthersLittle(t *testing.T) {
+	for name, after := range map[string]time.Duration{"after a while": 10 * time.Second, "at once": 0} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				const handling = time.Minute
+				f := newMemoryFixture(t, consumer.Config{Prefetch: 20}, func(ctx context.Context, _ *consumer.Delivery) error {
+					select {
+					case <-time.After(handling):
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}, queues(topology.Queue{Name: "q", DeliveryLimit: 20}, topology.Queue{Name: "minority"}),
+					func(_ *mqtest.Config, pool *reconnect.Config) { pool.Backoff = nil })
+				f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+				f.enqueue("good")
+				refused := f.broker.Inject(mqtest.Fault{
+					Point: mqtest.Received, Method: "basic.consume", If: func(e *mqtest.Event) bool { return e.Field("queue") == "minority" },
+					Do: mqtest.Delay(after).Then(mqtest.CloseConnection(541, "INTERNAL_ERROR - timed out consuming from quorum queue 'minority' in vhost '/': {'%2F_minority',rabbit@a}")),
+				})
+				c, err := consumer.New(f.pool, consumer.Config{Queue: "minority"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				ended := make(chan error, 1)
+				go func() { ended <- c.Run(ctx, newGate().handle) }()
+				up := 0
+				const looks = 600
+				for range looks {
+					time.Sleep(time.Second) // in the bubble
+					if f.Status().Subscribed {
+						up++
+					}
+				}
+				lost := f.pool.Stats().Consuming.Lost
+				if n := refused.Hits(); n < 4 || lost > 12 || up < looks*9/10 {
+					t.Errorf("%d subscriptions were refused, %d connections lost; the other queue was consumed in %d of %d seconds", n, lost, up, looks)
+				}
+				if got := f.Status().Acked; got != 1 {
+					t.Errorf("%d of its messages were acked", got)
+				}
+				for _, qos := range f.received.of("basic.qos") {
+					if n := fmt.Sprint(qos.Field("prefetch-count")); n == "1" {
+						t.Error("it asks for one delivery at a time, and no message was the cause")
+						break
+					}
+				}
+				refused.Remove()            // the majority is back
+				time.Sleep(5 * time.Minute) // in the bubble
+				f.until("both are consumed", func() bool { return c.Status().Subscribed && f.Status().Subscribed })
+				stop()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
 	}
 }

@@ -6,11 +6,10 @@ import (
 	"github.com/mqkit/mqkit/reconnect"
 )
 
-// failFast has nothing wait for a connection that is lost or blocked. One that is being
-// made for the first time is waited for.
-func (p *Producer) failFast() {
-	p.mu.Lock() // a change that is told meanwhile waits, and is then newer than what Status says
-	defer p.mu.Unlock()
+// failFastLocked has nothing wait for a connection that is lost or blocked. One that is being
+// made for the first time is waited for. A change that is told meanwhile waits for the
+// lock, and is then newer than what Status says.
+func (p *Producer) failFastLocked() {
 	p.unwatch = p.pool.Watch(reconnect.Publishing, func(c reconnect.StateChange) {
 		switch c.To {
 		case reconnect.Connecting: // as it was

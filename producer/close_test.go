@@ -164,7 +164,8 @@ func TestPoolCloseDrainsTheProducer(t *testing.T) {
 	}
 }
 
-// TestAProducerThatIsMadeWhileItsPoolClosesIsClosed: Close may come before New has returned.
+// TestAProducerThatIsMadeWhileItsPoolClosesIsClosed, or is not made: Close may come before
+// New has returned.
 func TestAProducerThatIsMadeWhileItsPoolClosesIsClosed(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		broker := mqtest.NewInMemory(t)
@@ -178,7 +179,9 @@ func TestAProducerThatIsMadeWhileItsPoolClosesIsClosed(t *testing.T) {
 				made.Go(func() {
 					p, err := producer.New(pool, producer.Config{})
 					if err != nil {
-						t.Error(err)
+						if !errors.Is(err, reconnect.ErrClosed) {
+							t.Error(err)
+						}
 						return
 					}
 					if err := p.Publish(t.Context(), producer.Text("x").ToQueue("q")); err == nil {
@@ -192,4 +195,48 @@ func TestAProducerThatIsMadeWhileItsPoolClosesIsClosed(t *testing.T) {
 			made.Wait()
 		}
 	})
+}
+
+// TestNoProducerIsMadeWhileThePoolClosesThem: nobody would wait for its verdicts. While the
+// consumers are drained, whose handlers publish, all is as before.
+func TestNoProducerIsMadeWhileThePoolClosesThem(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, producer.Config{}, silent())
+	sent := f.publish("1")
+	m := f.arrive("1")[0]
+	begun, end := make(chan reconnect.Role), make(chan struct{})
+	for _, role := range []reconnect.Role{reconnect.Consuming, reconnect.Publishing} {
+		if _, err := f.pool.OnClose(role, func(context.Context) error {
+			begun <- role
+			<-end
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- f.pool.Close(context.WithoutCancel(t.Context())) }()
+	if role := <-begun; role != reconnect.Consuming {
+		t.Errorf("%s is drained first", role)
+	}
+	sent = append(sent, f.publish("2")...)
+	f.arrive("2")
+	if _, err := producer.New(f.pool, producer.Config{}); err != nil {
+		t.Errorf("New, while the consumers are drained: %v", err)
+	}
+	end <- struct{}{}
+	<-begun
+	for _, cfg := range []producer.Config{{}, {FailFast: true, OnVerdict: func(producer.Outcome) {}}} {
+		if _, err := producer.New(f.pool, cfg); !errors.Is(err, reconnect.ErrClosed) {
+			t.Errorf("New, while the producers are drained: %v", err)
+		}
+	}
+	close(end)
+	f.say(m, ack(2, true))
+	for _, c := range sent {
+		f.verdict(c, producer.Confirmed)
+	}
+	if err := ending(t, "Close", closed); err != nil {
+		t.Errorf("Close: %v", err)
+	}
 }

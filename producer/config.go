@@ -60,7 +60,8 @@ type Config struct {
 	// OnAttempt is called with every hand-over of a message to the connection, and
 	// OnVerdict with every verdict, in the order in which they happen, from one goroutine
 	// of the producer that holds no lock. While one blocks, those after it wait in
-	// memory, and Close waits; nothing else does. They must not call Close.
+	// memory, and Close waits; nothing else does. They must not call Close, and a panic in
+	// them ends the process.
 	OnAttempt func(Attempt)
 	OnVerdict func(Outcome)
 

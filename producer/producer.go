@@ -49,7 +49,8 @@ type Producer struct {
 }
 
 // New starts a producer on pool. It has to be closed, by its own Close or with
-// the pool.
+// the pool. While the pool closes its producers, and after that, the error is
+// reconnect.ErrClosed.
 func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 	if pool == nil {
 		return nil, errors.New("a producer needs a pool: see reconnect.Open")
@@ -68,16 +69,19 @@ func New(pool *reconnect.Pool, cfg Config) (*Producer, error) {
 		idle:   make(chan struct{}),
 	}
 	p.frame.Store(defaultFrameMax)
+	p.unwatch = func() {}
+	p.mu.Lock() // the pool may begin to close: its Close waits here
+	defer p.mu.Unlock()
+	if p.forget, err = pool.OnClose(reconnect.Publishing, p.Close); err != nil {
+		cancel(err)
+		return nil, err
+	}
 	if cfg.OnAttempt != nil || cfg.OnVerdict != nil {
 		p.observers = relay.New(p.cfg.observe)
 	}
-	p.unwatch = func() {}
 	if cfg.FailFast {
-		p.failFast()
+		p.failFastLocked()
 	}
-	p.mu.Lock() // the pool may close already: its Close waits here
-	p.forget = pool.OnClose(reconnect.Publishing, p.Close)
-	p.mu.Unlock()
 	go p.run(ctx)
 	return p, nil
 }
@@ -101,7 +105,7 @@ func (p *Producer) run(ctx context.Context) {
 // Publish sends m and waits for its verdict. Nil means: the broker has
 // confirmed it and, unless m.AllowUnroutable, routed it to a queue. While the
 // connection is lost or blocked Publish waits as long as ctx allows, with a ctx
-// that never ends for ever.
+// that never ends for ever; with Config.FailFast it fails at once instead.
 //
 // When ctx ends first, the message is given up: if none of it was handed to the
 // connection the error wraps ErrNotSent, otherwise ErrUnconfirmed, and it is

@@ -2,10 +2,11 @@ package producer
 
 import "sync/atomic"
 
-// Stats counts messages since New. Every message that was accepted is in one
-// of Confirmed, Returned, Nacked, Refused, NotSent, Unknown, or in InFlight.
+// Stats counts messages since New. Every message is counted in Accepted, and in one of
+// Confirmed, Returned, Nacked, Refused, NotSent and Unknown as soon as it has its verdict.
+// Until then it is in InFlight, unless it waits for room in the bound.
 type Stats struct {
-	Accepted  uint64 // passed to Publish or PublishAsync
+	Accepted  uint64 // passed to a method that publishes, whatever became of them
 	Confirmed uint64
 	Returned  uint64
 	Nacked    uint64
@@ -17,8 +18,9 @@ type Stats struct {
 	// was lost with their session.
 	Republished uint64
 
-	// InFlight is how many messages hold a place in the in-flight bound.
-	// Those given up by their caller count until the broker's verdict.
+	// InFlight is how many messages hold a place in the in-flight bound. One that was
+	// sent and then given up by its caller is in Unknown, and here as well until the
+	// broker's verdict or the end of its session.
 	InFlight int
 }
 

@@ -119,6 +119,18 @@ func TestInflictedTellsWhatWasSaidFromWhatHappened(t *testing.T) {
 			}
 		}
 	}
+	for text, want := range map[string]bool{
+		"INTERNAL_ERROR": true,
+		"INTERNAL_ERROR - timed out consuming from quorum queue 'q' in vhost '/': {'%2F_q',rabbit@a}":                                 false,
+		"INTERNAL_ERROR - failed consuming from quorum queue 'q' in vhost '/': noproc":                                                false,
+		"INTERNAL_ERROR - Could not declare queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out": false,
+		"INTERNAL_ERROR - Cannot declare a queue 'queue 'q' in vhost '/'' on node 'rabbit@a': timeout":                                false,
+		"INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated.":                                                          false,
+	} {
+		if err := (&reconnect.BrokerError{Code: amqp.InternalError, Text: text}); reconnect.Inflicted(err) != want {
+			t.Errorf("Inflicted(%v) = %v: was it a message?", err, !want)
+		}
+	}
 	if reconnect.Inflicted(errors.New("EOF")) || reconnect.Inflicted(nil) {
 		t.Error("a cut is taken for something that was said")
 	}

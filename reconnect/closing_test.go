@@ -11,6 +11,7 @@ import (
 
 	"github.com/mqkit/mqkit/mqtest"
 	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
 )
 
 // TestAFirstUseWhileThePoolClosesStartsNothing: the connection of its role would
@@ -118,7 +119,7 @@ func TestCloseNowCutsACloseShort(t *testing.T) {
 				p := open(t, cfg)
 				drains := make(chan struct{})
 				if name == "draining" {
-					p.OnClose(reconnect.Publishing, func(ctx context.Context) error {
+					onClose(t, p, reconnect.Publishing, func(ctx context.Context) error {
 						close(drains)
 						<-ctx.Done()
 						return errors.New("one message is unconfirmed")
@@ -145,4 +146,87 @@ func TestCloseNowCutsACloseShort(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhoComesWhileARoleIsDrainedIsTurnedAway: nobody would drain it, and it would be cut
+// off in the end. The other role is open until its own drain begins, for handlers that
+// publish.
+func TestWhoComesWhileARoleIsDrainedIsTurnedAway(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		ready := make(chan struct{})
+		var kept *reconnect.Channel
+		old := make(chan error, 1)
+		go func() { // who was there before goes on, with another session if need be
+			old <- p.Run(context.WithoutCancel(t.Context()), reconnect.Publishing, func(ctx context.Context, ch *reconnect.Channel) error {
+				ch.Ready()
+				if kept == nil {
+					kept = ch
+					close(ready)
+				}
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}, nil)
+		}()
+		await(t, ready, "a session")
+		begun, end := make(chan reconnect.Role, 2), make(chan struct{})
+		for _, role := range []reconnect.Role{reconnect.Consuming, reconnect.Publishing} {
+			onClose(t, p, role, func(context.Context) error {
+				begun <- role
+				<-end
+				return nil
+			})
+		}
+		turnedAway := func(role reconnect.Role, want error) {
+			t.Helper()
+			ch, err := p.Acquire(limited(t), role)
+			if err == nil {
+				ch.Release()
+			}
+			run := p.Run(limited(t), role, func(context.Context, *reconnect.Channel) error { return nil }, nil)
+			remove, on := p.OnClose(role, func(context.Context) error { return nil })
+			if on == nil {
+				remove()
+			}
+			for what, err := range map[string]error{"Acquire": err, "Run": run, "OnClose": on} {
+				if !errors.Is(err, want) {
+					t.Errorf("%s for %s: %v, want %v", what, role, err, want)
+				}
+			}
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- p.Close(context.WithoutCancel(t.Context())) }()
+		if role := await(t, begun, "the first drain"); role != reconnect.Consuming {
+			t.Errorf("%s is drained first", role)
+		}
+		turnedAway(reconnect.Consuming, reconnect.ErrClosed)
+		turnedAway(reconnect.Publishing, nil)
+		if err := p.Declare(limited(t), orders()); err != nil {
+			t.Errorf("Declare: %v", err)
+		}
+		end <- struct{}{}
+		await(t, begun, "the second drain")
+		turnedAway(reconnect.Publishing, reconnect.ErrClosed)
+		for what, err := range map[string]error{
+			"Declare": p.Declare(limited(t), orders()), "Delete": p.Delete(limited(t), orders(), topology.DeleteOptions{}),
+		} {
+			if !errors.Is(err, reconnect.ErrClosed) {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		first := kept
+		kept.Drop(errors.New("a cut"))
+		after(2 * pause)
+		if s := p.Status(reconnect.Publishing); s.State != reconnect.Connected || s.Sessions != 2 || first.Err() == nil {
+			t.Errorf("a connection that is lost while its role is drained: %+v", s)
+		}
+		close(end)
+		if err := await(t, closed, "Close"); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := await(t, old, "Run"); !errors.Is(err, reconnect.ErrClosed) {
+			t.Errorf("Run: %v", err)
+		}
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"time"
@@ -23,6 +24,12 @@ const (
 	// seconds a busy machine gives false alarms.
 	defaultHeartbeat = 10 * time.Second
 
+	longestHeartbeat = 65535 * time.Second
+
+	// leastRPCTimeout is below what an answer takes anywhere but on the same machine: what is
+	// less was meant in another unit.
+	leastRPCTimeout = 10 * time.Millisecond
+
 	// defaultDialTimeout bounds one address: name, TCP, TLS and AMQP handshake.
 	defaultDialTimeout = 5 * time.Second
 
@@ -35,6 +42,15 @@ const (
 
 	// longestWait is the pause after an error that a retry will hardly mend.
 	longestWait = 4 * time.Second
+
+	// A session that may have cost everyone the connection by what it said to set itself up
+	// (a queue without a majority answers a consume so) is tried again when there is another
+	// one and a wait has passed, drawn from the upper half of what grows from 1 s to 5 min:
+	// meanwhile the others work. Threefold, because each time that the connection is lost
+	// counts as a failed delivery for all that they hold.
+	costlyFirst   = time.Second
+	costlyLongest = 5 * time.Minute
+	costlyGrowth  = 3
 
 	// stableAfter is how long a connection or session must have lived before
 	// its backoff starts afresh: a broker that accepts and drops at once must
@@ -74,7 +90,7 @@ type Config struct {
 
 	// Heartbeat is asked of the broker; the lower of both sides' values
 	// rules. A connection on which nothing arrived for two heartbeats is given
-	// up. AMQP counts in whole seconds, 1s is the least; below 5s a busy
+	// up. AMQP counts in whole seconds, 1s to 65535s; below 5s a busy
 	// machine gives false alarms. A heartbeat in a URL wins. Defaults to 10s.
 	Heartbeat time.Duration
 
@@ -90,8 +106,8 @@ type Config struct {
 
 	// RPCTimeout is how long the broker may take to answer a qos, cancel, open or
 	// close before its connection is given up; for a declare and a consume, which may
-	// have to wait for a queue's node, it is at least two minutes. Defaults to twice the
-	// heartbeat.
+	// have to wait for a queue's node, it is at least two minutes. At least 10ms. Defaults to
+	// twice Heartbeat; a heartbeat in a URL, and what the broker makes of it, do not count.
 	RPCTimeout time.Duration
 
 	// Backoff makes the waits between attempts; backoff.Stop is read as the
@@ -101,7 +117,8 @@ type Config struct {
 
 	// Topology is declared on each new connection, before anything else uses
 	// it. From the second connection on, what the broker refuses, or does not answer in
-	// time, is passed over: see Status.TopologyFault. It must be durable: what belongs to one session (exclusive,
+	// time, is passed over: see Status.TopologyFault. What it refuses by closing the
+	// connection is left out for five minutes. It must be durable: what belongs to one session (exclusive,
 	// auto-delete and server-named queues) is declared by the consumer that
 	// uses it. Defaults to nothing.
 	Topology topology.Topology
@@ -132,7 +149,8 @@ type Config struct {
 
 	// OnStateChange is called with every change of a connection's state, in
 	// order, from one goroutine of the pool that holds no lock. While it
-	// blocks, later changes and attempts wait; nothing else does.
+	// blocks, later changes and attempts wait; nothing else does. A panic in it ends the
+	// process.
 	OnStateChange func(StateChange)
 
 	// OnAttempt is called after every attempt to connect to one address, whether it
@@ -220,14 +238,19 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 			*d.v = d.or
 		}
 	}
-	if cfg.Heartbeat > 0 && cfg.Heartbeat < time.Second {
+	switch {
+	case cfg.Heartbeat > 0 && cfg.Heartbeat < time.Second:
 		faults = append(faults, fmt.Errorf("the heartbeat is %v: at least 1s, AMQP counts in seconds", cfg.Heartbeat))
+	case cfg.Heartbeat > longestHeartbeat:
+		faults = append(faults, fmt.Errorf("the heartbeat is %v: at most %v, AMQP counts in 16 bits", cfg.Heartbeat, longestHeartbeat))
 	}
 	switch {
 	case cfg.RPCTimeout < 0:
 		faults = append(faults, fmt.Errorf("RPCTimeout is %v: must not be negative", cfg.RPCTimeout))
 	case cfg.RPCTimeout == 0:
 		cfg.RPCTimeout = 2 * cfg.Heartbeat
+	case cfg.RPCTimeout < leastRPCTimeout:
+		faults = append(faults, fmt.Errorf("RPCTimeout is %v: at least %v, or no connection lasts", cfg.RPCTimeout, leastRPCTimeout))
 	}
 	if cfg.First != Publishing && cfg.First != Consuming {
 		faults = append(faults, fmt.Errorf("unknown role %d in First", cfg.First))
@@ -243,6 +266,7 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 	if len(faults) > 0 {
 		return Config{}, nil, fmt.Errorf("%w: %w", ErrConfig, errors.Join(faults...))
 	}
+	cfg.Topology = cfg.Topology.Clone()
 	if cfg.TLS != nil {
 		cfg.TLS = cfg.TLS.Clone()
 	}
@@ -259,6 +283,16 @@ func (cfg Config) withDefaults() (Config, []*address, error) {
 		cfg.Dial = (&net.Dialer{}).DialContext
 	}
 	return cfg, addrs, nil
+}
+
+// costlyWait is how long a session waits that may have cost the connection so often in a row.
+func costlyWait(times int) time.Duration {
+	d := costlyFirst
+	for ; times > 1 && d < costlyLongest; times-- {
+		d *= costlyGrowth
+	}
+	d = min(d, costlyLongest)
+	return d/2 + rand.N(d/2)
 }
 
 func defaultBackoff() backoff.BackOff {

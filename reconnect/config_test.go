@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/mqkit/mqkit/topology"
 )
@@ -39,6 +40,26 @@ func TestRPCTimeoutDefaultsToTwiceTheHeartbeat(t *testing.T) {
 	cfg, _, err = Config{Heartbeat: 7 * time.Second, RPCTimeout: time.Second}.withDefaults()
 	if err != nil || cfg.RPCTimeout != time.Second {
 		t.Errorf("%v, %v", cfg.RPCTimeout, err)
+	}
+	cfg, _, err = Config{URLs: []string{"amqp://a/?heartbeat=60"}}.withDefaults()
+	if err != nil || cfg.RPCTimeout != 20*time.Second {
+		t.Errorf("with a heartbeat in the URL: %v, %v", cfg.RPCTimeout, err)
+	}
+}
+
+// TestADurationInAWrongUnitIsRefused: 30 is nanoseconds, and no connection would last.
+func TestADurationInAWrongUnitIsRefused(t *testing.T) {
+	t.Parallel()
+	for want, cfg := range map[string]Config{
+		"RPCTimeout is 30ns: at least 10ms":             {RPCTimeout: 30},
+		"the heartbeat is 10ns: at least 1s":            {Heartbeat: 10},
+		"the heartbeat is 18h12m16s: at most 18h12m15s": {Heartbeat: 65536 * time.Second},
+	} {
+		_, _, err := cfg.withDefaults()
+		wantText(t, err, want)
+	}
+	if _, _, err := (Config{RPCTimeout: 10 * time.Millisecond, Heartbeat: 65535 * time.Second}).withDefaults(); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -94,13 +115,20 @@ func TestTheVhostOfConfigRulesOverThoseOfURLs(t *testing.T) {
 func TestConfigKeepsNothingThatTheCallerCanChange(t *testing.T) {
 	t.Parallel()
 	in := Config{URLs: []string{"amqp://a"}, TLS: &tls.Config{ServerName: "before"}} //nolint:gosec // no handshake is made
+	in.Topology.Queues = []topology.Queue{{Name: "q", Arguments: amqp.Table{"k": "before"}}}
 	cfg, _, err := in.withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}
 	in.URLs[0], in.TLS.ServerName = "amqp://b", "after"
+	in.Topology.Queues[0].Name, in.Topology.Queues[0].Arguments["k"] = "other", "after"
+	shown := (&Pool{cfg: cfg}).Topology()
+	shown.Queues[0].Name = "another"
 	if cfg.URLs[0] != "amqp://a" || cfg.TLS.ServerName != "before" {
 		t.Errorf("%q, %q", cfg.URLs[0], cfg.TLS.ServerName)
+	}
+	if q := cfg.Topology.Queues[0]; q.Name != "q" || q.Arguments["k"] != "before" {
+		t.Errorf("%+v", q)
 	}
 }
 

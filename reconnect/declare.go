@@ -43,7 +43,9 @@ const shortPatience = 500 * time.Millisecond
 // does not answer: it looks for more than a minute for a classic queue whose node was killed,
 // and is well. These are waited for no longer than RPCTimeout together, and shortPatience for
 // each further one. They are in Status, and are tried again with the next connection, or
-// when a session ends because something was missing. An error is about the connection.
+// when a session ends because something was missing; but not for leftOutFor what the broker
+// has answered by closing the connection (a deprecated feature; its metadata store has no
+// majority): nobody would have one for long. An error is about the connection.
 //
 // Whoever comes while it goes on waits for that, and does not declare it all once more.
 func (lf *life) redeclare(ctx context.Context, list []topology.Topology) error {
@@ -64,12 +66,47 @@ func (lf *life) redeclare(ctx context.Context, list []topology.Topology) error {
 	}
 }
 
+// leftOutFor is how long an entity is not declared that has cost the connection: after that
+// it may cost another one.
+const leftOutFor = 5 * time.Minute
+
+// costlyEntity is what an entity of the topology has cost the pool.
+type costlyEntity struct {
+	err error
+	at  time.Time
+}
+
+// leaveOut notes that entity i of the topology has cost the connection.
+func (p *Pool) leaveOut(i int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.costly == nil {
+		p.costly = map[int]costlyEntity{}
+	}
+	p.costly[i] = costlyEntity{fmt.Errorf("%w: it has cost the connection, going on without it for %v", err, leftOutFor), time.Now()}
+}
+
+// leftOut is why entity i is not to be declared at the moment, or nil.
+func (p *Pool) leftOut(i int) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c, ok := p.costly[i]; ok && time.Since(c.at) < leftOutFor {
+		return c.err
+	}
+	return nil
+}
+
 func (lf *life) declareEach(ctx context.Context, list []topology.Topology) (err error) {
-	patience := lf.link.pool.cfg.RPCTimeout
-	faults := &topologyFaults{lf: lf, list: make([]error, len(list)), answered: make([]bool, len(list))}
+	p := lf.link.pool
+	patience := p.cfg.RPCTimeout
+	faults := &topologyFaults{lf: lf, alone: !lf.link.serves(lf), list: make([]error, len(list)), answered: make([]bool, len(list))}
 	lf.faults.Store(faults)
 	var ch *Channel
 	for i, entity := range list {
+		if err := p.leftOut(i); err != nil {
+			faults.pass(i, err)
+			continue
+		}
 		if ch == nil {
 			if ch, err = lf.channel(ctx); err != nil {
 				return err
@@ -89,7 +126,7 @@ func (lf *life) declareEach(ctx context.Context, list []topology.Topology) (err 
 		}
 		_ = ch.close(within) // in the background, after the call; if the broker has not
 		switch {
-		case ctx.Err() != nil || lf.conn.reason() != nil:
+		case ctx.Err() != nil || lf.isOver():
 			return err
 		case unanswered:
 			patience -= time.Since(began)
@@ -113,7 +150,8 @@ func isAnswer(err error) bool { return asBrokerError(err) != nil || IsFatal(err)
 
 // topologyFaults are what of a topology could not be declared on one connection.
 type topologyFaults struct {
-	lf *life
+	lf    *life
+	alone bool // nobody else uses the connection yet
 
 	mu       sync.Mutex // guards what follows
 	list     []error    // by entity
@@ -129,6 +167,11 @@ func (f *topologyFaults) answer(i int, err error) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	// Who is alone on the connection, or has not been answered for so long, is it that
+	// cost the connection; else it may have been anybody, and the next declare will tell.
+	if late := f.list[i] != nil; f.lf.isOver() && saidOnIt(err) && (f.alone || late) {
+		f.lf.link.pool.leaveOut(i, err)
+	}
 	f.list[i], f.answered[i] = err, true
 	if f.told && f.lf.faults.Load() == f && !f.lf.isOver() {
 		f.lf.link.setTopologyFault(errors.Join(f.list...))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,7 +20,9 @@ var (
 	// configuration that cannot work; all its faults are joined.
 	ErrConfig = errors.New("invalid configuration")
 
-	// ErrClosed is returned once Close or CloseNow has begun.
+	// ErrClosed is returned to who begins to use a role of the pool (Run, Acquire,
+	// Declare, Delete, OnClose) once Close or CloseNow has begun to drain it, Consuming first; and to
+	// who still uses it when the connections are hung up.
 	ErrClosed = errors.New("the pool is closed")
 
 	// ErrLost is wrapped by the cause with which a session's context ends when
@@ -67,6 +70,22 @@ func asBrokerError(err error) *BrokerError {
 		return &BrokerError{Code: ae.Code, Text: ae.Reason, err: ae}
 	}
 	return nil
+}
+
+// IsMissing reports whether the broker said that a queue, exchange or binding does not
+// exist. Its code for that, 404, is also the one for a queue that is there and cannot be
+// used at the moment: its node is down, its process was stopped or has crashed, its leader
+// changes, it does not answer in time.
+func IsMissing(err error) bool {
+	be := asBrokerError(err)
+	return be != nil && isMissing(be)
+}
+
+// isMissing goes by the text, as rabbit_amqqueue's not_found and priv_absent put it:
+// "NOT_FOUND - no queue 'q' in vhost '/'", and "NOT_FOUND - queue 'q' in vhost '/'
+// process is stopped by supervisor".
+func isMissing(e *BrokerError) bool {
+	return e.Code == amqp.NotFound && strings.HasPrefix(e.Text, "NOT_FOUND - no ")
 }
 
 // MissingError says that a queue or exchange that a session used has gone,
@@ -134,8 +153,20 @@ func (e *DialError) Unwrap() []error {
 // Inflicted reports whether a connection ended because of something that was said on it,
 // not of what happened to it: the broker gave one of the codes with which it answers
 // what it cannot take, or the driver could not read or write a frame. The same will
-// happen again if the same is said again.
+// happen again if the same is said again. What was said may have been a message: where the
+// broker's text speaks of a declare or a subscription that failed (a queue without a
+// majority, a deprecated feature), Inflicted is false.
 func Inflicted(err error) bool {
+	be := asBrokerError(err)
+	return saidOnIt(err) && (be == nil || !setUpFailed.MatchString(be.Text))
+}
+
+// setUpFailed is how RabbitMQ 3.10 to 4.3 begins what it says when a declare, a bind or a
+// consume costs the connection.
+var setUpFailed = regexp.MustCompile("^INTERNAL_ERROR - (timed out consuming |failed consuming |Could not |Cannot |Feature `)")
+
+// saidOnIt is Inflicted for messages and all else.
+func saidOnIt(err error) bool {
 	code := 0
 	var said *amqp.Error
 	if be := asBrokerError(err); be != nil {
@@ -182,8 +213,7 @@ func IsFatal(err error) bool {
 func fatalReply(e *BrokerError) bool {
 	switch e.Code {
 	case amqp.NotFound:
-		// A classic queue whose node is down is "not found" as well.
-		return !strings.Contains(e.Text, "is down or inaccessible")
+		return isMissing(e)
 	case amqp.AccessRefused, amqp.PreconditionFailed, amqp.NotImplemented:
 		return true
 	case amqp.NotAllowed:

@@ -309,6 +309,16 @@ func acquire(t *testing.T, p *reconnect.Pool, role reconnect.Role) *reconnect.Ch
 	return ch
 }
 
+// onClose is OnClose of a pool that is not being closed.
+func onClose(t *testing.T, p *reconnect.Pool, role reconnect.Role, drain func(context.Context) error) (remove func()) {
+	t.Helper()
+	remove, err := p.OnClose(role, drain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return remove
+}
+
 func declare(raw *amqp.Channel) error {
 	_, err := raw.QueueDeclare("q", true, false, false, false, nil)
 	return err

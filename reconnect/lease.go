@@ -19,6 +19,9 @@ var errReleased = errors.New("the lease of this channel is over")
 // released, which the caller has to do; it is then handed out again, if it is as it
 // was: see Channel.Release.
 func (p *Pool) Acquire(ctx context.Context, role Role) (*Channel, error) {
+	if err := p.admit(role); err != nil {
+		return nil, err
+	}
 	for {
 		lf, err := p.links[role].ready(ctx)
 		if err != nil {
@@ -107,8 +110,8 @@ func (c *Channel) lend() *Channel {
 // if nothing but Call was done with it. If Raw was taken, or OnBarrier or Abandon called,
 // something has changed, or may have, that outlasts a call (confirm mode, prefetch, a
 // consumer, a listener), so it is closed, as it is, after that, when a call is still under
-// way. A Call that changes such things has to end the lease by Close instead. Further calls
-// do nothing.
+// way. A Call that changes such things has to end the lease by Close instead. Release does
+// not wait for the broker's word, as Close does. Further calls do nothing.
 func (c *Channel) Release() {
 	if !c.leased || c.released.Swap(true) {
 		return
@@ -116,12 +119,7 @@ func (c *Channel) Release() {
 	if c.keepForNext() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), c.life.link.pool.cfg.RPCTimeout)
-	defer cancel()
-	if len(c.turn) > 0 {
-		cancel() // a call that nobody waits for is under way: the close comes after it
-	}
-	_ = c.close(ctx)
+	_ = c.closing() // nobody waits for the answer
 }
 
 // keepForNext makes the channel available to the next lease, if it is as it was.

@@ -196,6 +196,25 @@ func TestALeaseThatMayHaveChangedIsClosed(t *testing.T) {
 	}
 }
 
+// TestReleaseDoesNotWaitForTheBroker: it is deferred where somebody waits.
+func TestReleaseDoesNotWaitForTheBroker(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		p := open(t, f.config())
+		c := acquire(t, p, reconnect.Publishing)
+		_ = c.Raw()
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Applied, Method: "channel.close", Count: 1, Do: mqtest.Delay(time.Second)})
+		began := time.Now()
+		c.Release()
+		wantAfter(t, began, 0)
+		await(t, c.Done(), "the end of the channel")
+		wantAfter(t, began, time.Second)
+		if hits(slow) != 1 {
+			t.Errorf("%d answers were slow", hits(slow))
+		}
+	})
+}
+
 // TestAcquireWaitsForAChannelNumber: of those that the broker allows on a connection.
 // What is kept for leases makes room for sessions.
 func TestAcquireWaitsForAChannelNumber(t *testing.T) {

@@ -244,6 +244,13 @@ func (l *link) everUp() bool {
 	return l.status.Sessions > 0
 }
 
+// serves reports whether lf is in use: before that it only declares the topology.
+func (l *link) serves(lf *life) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.life == lf
+}
+
 func (l *link) setTopologyFault(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

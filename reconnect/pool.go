@@ -35,7 +35,9 @@ type Pool struct {
 	sealed   bool               // no more background goroutines
 	closed   chan struct{}      // closed when Close is done; nil before it began
 	drains   [roles][]*func(context.Context) error
+	draining [roles]bool // the role takes no new users
 	closeErr error
+	costly   map[int]costlyEntity // by entity of the topology, see leaveOut
 }
 
 // Open makes the first connection (Config.First says which) and declares
@@ -103,8 +105,8 @@ func (p *Pool) Declare(ctx context.Context, t topology.Topology) error {
 	return ch.declare(ctx, t)
 }
 
-// Topology returns Config.Topology.
-func (p *Pool) Topology() topology.Topology { return p.cfg.Topology }
+// Topology returns a copy of Config.Topology.
+func (p *Pool) Topology() topology.Topology { return p.cfg.Topology.Clone() }
 
 // Logger returns Config.Logger, or one that discards.
 func (p *Pool) Logger() *slog.Logger { return p.cfg.Logger }
@@ -125,21 +127,35 @@ func (p *Pool) Delete(ctx context.Context, t topology.Topology, opt topology.Del
 // OnClose has drain called when Close begins, before the connections are hung
 // up: those of Consuming first, all at once, then those of Publishing, because
 // a handler may publish. A drain must return when its ctx ends. remove takes it
-// back.
-func (p *Pool) OnClose(role Role, drain func(context.Context) error) (remove func()) {
+// back. The error is ErrClosed when role is being drained already.
+func (p *Pool) OnClose(role Role, drain func(context.Context) error) (remove func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.draining[role] {
+		return nil, ErrClosed
+	}
 	entry := &drain
 	p.drains[role] = append(p.drains[role], entry)
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		p.drains[role] = slices.DeleteFunc(p.drains[role], func(e *func(context.Context) error) bool { return e == entry })
+	}, nil
+}
+
+// admit is ErrClosed once role is being drained: nobody would drain who comes then.
+func (p *Pool) admit(role Role) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.draining[role] {
+		return ErrClosed
 	}
+	return nil
 }
 
 // Close drains the consumers and then the producers of this pool, hangs up, and
-// waits for every goroutine. What does not finish before ctx ends is cut off;
+// waits for every goroutine. Who begins to use a role when it is being drained gets
+// ErrClosed: while the consumers finish, their handlers can still publish. What does not finish before ctx ends is cut off;
 // the error says what that was. A ctx that has ended already, as after a signal,
 // drains nothing: give Close one of its own. Further calls wait for the first and return
 // what it returned. It must not be called from OnStateChange.
@@ -222,6 +238,7 @@ func (p *Pool) begin(f func()) bool {
 
 func (p *Pool) drain(ctx context.Context, role Role) []error {
 	p.mu.Lock()
+	p.draining[role] = true
 	drains := slices.Clone(p.drains[role])
 	p.mu.Unlock()
 	errs := make([]error, len(drains))

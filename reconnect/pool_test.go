@@ -196,9 +196,9 @@ func TestCloseDrainsConsumersBeforeProducersAndJoinsTheirErrors(t *testing.T) {
 			}
 		}
 		first, second := errors.New("3 messages are unsettled"), errors.New("4 are unconfirmed")
-		p.OnClose(reconnect.Publishing, drain("producer", second))
-		p.OnClose(reconnect.Consuming, drain("consumer", first))
-		p.OnClose(reconnect.Consuming, drain("removed", nil))()
+		onClose(t, p, reconnect.Publishing, drain("producer", second))
+		onClose(t, p, reconnect.Consuming, drain("consumer", first))
+		onClose(t, p, reconnect.Consuming, drain("removed", nil))()
 		err := p.Close(limited(t))
 		if !errors.Is(err, first) || !errors.Is(err, second) {
 			t.Errorf("Close: %v", err)

@@ -22,15 +22,22 @@ var Again = errors.New("the next session, at once") //nolint:revive,staticcheck 
 // (see IsFatal) ends Run if no session before it did, or with
 // Config.StopOnFatal; later it is retried at the longest wait. After a lost
 // connection the next session begins as soon as there is another; after any
-// other error there is a backoff. When a session ended because something that
-// Config.Topology declares was missing, the topology is declared again first.
-// failed, which may be nil, is called from
-// Run's goroutine with each error that leads to another session.
+// other error there is a backoff. But where the connection was lost for something
+// that was said on it while a session set itself up, that session may be why (a queue
+// without a majority is such a case): it lets those work that use the same connection, for
+// a second at first, and in the end for five minutes, until it has been ready. When a
+// session ended because something that Config.Topology declares was missing, the topology
+// is declared again first. failed, which may be nil, is called from Run's goroutine with
+// each error that leads to another session.
 //
 // The channel is closed when the session returns, unless it was kept.
 func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context, *Channel) error, failed func(error)) error {
+	if err := p.admit(role); err != nil {
+		return err
+	}
 	waits := p.cfg.Backoff()
 	succeeded, redeclare := false, false
+	costly := 0 // connections in a row that may have been lost for what a session said to set itself up
 	for {
 		lf, err := p.links[role].ready(ctx)
 		if err != nil {
@@ -61,10 +68,18 @@ func (p *Pool) Run(ctx context.Context, role Role, session func(context.Context,
 			failed(err)
 		}
 		redeclare = mendable(err, p.cfg.Topology)
+		if ready {
+			costly = 0
+		}
 		if ready && time.Since(began) >= stableAfter {
 			waits.Reset()
 		}
 		switch {
+		case !ready && lf.isOver() && saidOnIt(err):
+			costly++
+			if _, err = p.links[role].ready(ctx); err == nil {
+				err = p.pause(ctx, costlyWait(costly))
+			}
 		case lf.isOver(), errors.Is(err, Again):
 			// The link waits before it dials again; or progress was made.
 			continue

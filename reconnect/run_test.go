@@ -330,3 +330,48 @@ func TestATopologyThatMendsTheErrorIsDeclaredBeforeTheNextSession(t *testing.T) 
 		}
 	})
 }
+
+// TestASessionThatMayHaveCostTheConnectionLetsTheOthersWork: for longer each time, until it
+// was set up.
+func TestASessionThatMayHaveCostTheConnectionLetsTheOthersWork(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const costs = 9
+		f := newFixture(t)
+		p := open(t, f.config())
+		refused := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.qos", Count: costs, Do: mqtest.CloseConnection(541, "INTERNAL_ERROR")})
+		var again *mqtest.Injected
+		var waits []time.Duration
+		last := time.Now()
+		err := p.Run(t.Context(), reconnect.Publishing, func(ctx context.Context, ch *reconnect.Channel) error {
+			waits = append(waits, time.Since(last))
+			if err := ch.Call(ctx, "set up", qos); err != nil {
+				return err
+			}
+			ch.Ready()
+			if len(waits) == costs+1 {
+				again = f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.qos", Count: 1, Do: mqtest.CloseConnection(541, "INTERNAL_ERROR")})
+				ch.Drop(errors.New("a cut")) // says nothing against it
+				<-ctx.Done()
+				return context.Cause(ctx)
+			}
+			return nil
+		}, func(error) { last = time.Now() })
+		if err != nil || len(waits) != costs+3 || hits(refused) != costs || hits(again) != 1 {
+			t.Fatalf("Run: %v; sessions %v, %d and %d were refused", err, waits, hits(refused), hits(again))
+		}
+		most := time.Second
+		for i, w := range waits[1 : costs+1] {
+			w -= pause // until there is another connection
+			if w < most/2 || w > most {
+				t.Errorf("after %d connections it waited for %v, want %v to %v", i+1, w, most/2, most)
+			}
+			most = min(3*most, 5*time.Minute)
+		}
+		if w := waits[costs+1]; w != pause {
+			t.Errorf("after the cut it waited for %v", w)
+		}
+		if w := waits[costs+2] - pause; w > time.Second {
+			t.Errorf("after it was set up, and cost another, it waited for %v", w)
+		}
+	})
+}

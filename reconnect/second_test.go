@@ -84,19 +84,32 @@ func TestATopologyRefusedToTheSecondConnectionIsAFaultInStatus(t *testing.T) {
 	})
 }
 
-// TestANodeThatIsDownIsNotFatal: RabbitMQ says 404 for a classic queue whose node
-// is not there, and means later.
-func TestANodeThatIsDownIsNotFatal(t *testing.T) {
+// TestAQueueThatCannotBeUsedAtTheMomentIsNotMissing: RabbitMQ says 404 for that as well, and
+// it passes.
+func TestAQueueThatCannotBeUsedAtTheMomentIsNotMissing(t *testing.T) {
 	t.Parallel()
-	for text, fatal := range map[string]bool{
-		"NOT_FOUND - no queue 'orders' in vhost '/'":                                                      true,
-		"NOT_FOUND - home node 'rabbit@b' of durable queue 'orders' in vhost '/' is down or inaccessible": false,
+	for text, missing := range map[string]bool{
+		"NOT_FOUND - no queue 'orders' in vhost '/'":                                                                                  true,
+		"NOT_FOUND - no exchange 'orders' in vhost '/'":                                                                               true,
+		"NOT_FOUND - no binding 'k' between exchange 'orders' in vhost '/' and queue 'orders' in vhost '/'":                           true,
+		"NOT_FOUND - no previously declared queue":                                                                                    true,
+		"NOT_FOUND - home node 'rabbit@b' of durable queue 'orders' in vhost '/' is down or inaccessible":                             false,
+		"NOT_FOUND - queue 'no queue ' in vhost '/' process is stopped by supervisor":                                                 false,
+		"NOT_FOUND - queue 'orders' in vhost '/' has crashed and failed to restart":                                                   false,
+		"NOT_FOUND - failed to perform operation on queue 'orders' in vhost '/' due to timeout":                                       false,
+		"NOT_FOUND - failed to perform operation on queue 'orders' in vhost '/': its leader <0.1.0> may be stopping or being demoted": false,
+		"NOT_FOUND": false,
 	} {
 		err := &reconnect.BrokerError{Code: 404, Text: text}
 		for _, err := range []error{err, fmt.Errorf("consume: %w", err), errors.Join(reconnect.ErrLost, err)} {
-			if reconnect.IsFatal(err) != fatal {
-				t.Errorf("%v: fatal is %v", err, !fatal)
+			if reconnect.IsMissing(err) != missing || reconnect.IsFatal(err) != missing {
+				t.Errorf("%v: missing %v, fatal %v; want %v", err, reconnect.IsMissing(err), reconnect.IsFatal(err), missing)
 			}
+		}
+	}
+	for _, err := range []error{nil, errors.New("no queue"), &reconnect.BrokerError{Code: 403, Text: "NOT_FOUND - no queue 'q'"}} {
+		if reconnect.IsMissing(err) {
+			t.Errorf("%v: missing", err)
 		}
 	}
 }

@@ -196,7 +196,7 @@ func TestAQueueWhoseNodeWasKilledKeepsNobodyFromWorking(t *testing.T) {
 			t.Errorf("fault %v", err)
 		}
 		after(looks)
-		if err := d.fault(); !reconnect.IsFatal(err) || strings.Contains(err.Error(), "no answer yet") {
+		if err := d.fault(); err == nil || strings.Count(err.Error(), "due to timeout") != 3 || strings.Contains(err.Error(), "no answer yet") {
 			t.Errorf("fault %v", err)
 		}
 		d.wantConnections(2, slow, 3)
@@ -291,6 +291,81 @@ func TestAQueueWhoseNodeIsDownKeepsNobodyFromReconnecting(t *testing.T) {
 			t.Errorf("fault %v", err)
 		}
 		d.wantConnections(2, down, 1)
+	})
+}
+
+// deprecated is how RabbitMQ refuses a transient queue that many may use, where it is
+// configured so, as after an upgrade.
+const deprecated = "INTERNAL_ERROR - Feature `transient_nonexcl_queues` is deprecated. Its use is not permitted per the configuration"
+
+// TestAnEntityThatCostsTheConnectionKeepsNobodyFromWorking: it is left out for a while, and
+// no connection that it has cost looks as if it could be used.
+func TestAnEntityThatCostsTheConnectionKeepsNobodyFromWorking(t *testing.T) {
+	for name, names := range map[string][]string{"first": {"old", "a", "b"}, "last": {"a", "b", "old"}} {
+		inBubbleOf(t, name, func(t *testing.T) {
+			d := newDeclares(t, names...)
+			d.broker.Queue("b").Delete()
+			refused := d.strike(mqtest.Fault{Queue: "old", Do: mqtest.CloseConnection(541, deprecated)})
+			d.cut(1)
+			d.await(t, reconnect.Connected)
+			if err := d.fault(); !reconnect.IsFatal(err) || !strings.Contains(err.Error(), "going on without it") {
+				t.Errorf("fault %v", err)
+			}
+			if !d.broker.Queue("b").Exists() {
+				t.Error("the others were not declared")
+			}
+			d.wantConnections(3, refused, 1)
+			if err := d.misses("a"); err != nil { // has all declared again
+				t.Error(err)
+			}
+			d.cut(1)
+			d.await(t, reconnect.Connected)
+			d.wantConnections(4, refused, 1)
+			after(5 * time.Minute)
+			d.cut(1)
+			d.await(t, reconnect.Connected)
+			if d.fault() == nil {
+				t.Error("no fault")
+			}
+			d.wantConnections(6, refused, 2) // it was tried again
+			refused.Remove()
+			after(5 * time.Minute)
+			d.cut(1)
+			d.await(t, reconnect.Connected)
+			if err := d.fault(); err != nil {
+				t.Errorf("fault %v", err)
+			}
+		})
+	}
+}
+
+// TestAnEntityThatCostsTheConnectionLateIsLeftOutToo: it was passed over, and others use the
+// connection by then.
+func TestAnEntityThatCostsTheConnectionLateIsLeftOutToo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDeclares(t, "orders")
+		late := d.strike(mqtest.Fault{Do: mqtest.Delay(2 * answer).Then(mqtest.CloseConnection(541, "INTERNAL_ERROR - Could not declare quorum queue 'orders' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out"))})
+		d.cut(1)
+		after(4*answer + 2*pause)
+		if err := d.fault(); err == nil || !strings.Contains(err.Error(), "going on without it") {
+			t.Errorf("fault %v", err)
+		}
+		d.wantConnections(3, late, 1)
+	})
+}
+
+// TestWhatCostsAConnectionThatOthersUseIsToldByTheNext: the declare under way may have had
+// nothing to do with it.
+func TestWhatCostsAConnectionThatOthersUseIsToldByTheNext(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		d := newDeclares(t, "orders")
+		other := d.strike(mqtest.Fault{Count: 1, Do: mqtest.CloseConnection(541, "INTERNAL_ERROR")})
+		_ = d.misses("orders")
+		after(2 * pause)
+		if err := d.fault(); err != nil {
+			t.Errorf("fault %v", err)
+		}
+		d.wantConnections(2, other, 1)
 	})
 }
 

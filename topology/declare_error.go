@@ -23,7 +23,7 @@ const (
 	CauseAccess                    // 403: no permission, or the name belongs to the broker
 	CauseLocked                    // 405: another connection owns it exclusively
 	CauseDeprecated                // 541: a deprecated feature that this broker denies
-	CauseUnavailable               // 541: the broker's metadata store has no majority at the moment
+	CauseUnavailable               // 541: the broker's metadata store has no majority at the moment; 404: the queue's node or leader is away
 	CauseKept                      // Delete kept it, see ErrKept
 )
 
@@ -126,7 +126,10 @@ func explain(err error, a attempt) error {
 	case amqp.CommandInvalid: // an unknown kind of exchange, before 4.0
 		e.Cause = CauseInvalid
 	case amqp.NotFound:
-		e.Cause = CauseNotFound
+		e.Cause = CauseUnavailable
+		if strings.HasPrefix(text, "no ") { // "no queue 'q' in vhost '/'"; else it is there
+			e.Cause = CauseNotFound
+		}
 	case amqp.AccessRefused:
 		e.Cause = CauseAccess
 	case amqp.ResourceLocked:
@@ -215,6 +218,9 @@ func (e *DeclareError) sentence() string {
 		}
 		return fmt.Sprintf("this broker denies a deprecated feature, leave it out: %s (541)", text)
 	case CauseUnavailable:
+		if e.Code == amqp.NotFound {
+			return fmt.Sprintf("it is there, and cannot be used at the moment: try again (404: %s)", text)
+		}
 		return fmt.Sprintf("the broker's metadata store does not answer, as when a cluster has lost its majority: try again (541: %s)", text)
 	case CauseKept:
 		return fmt.Sprintf("kept: %s: %s (406)", text, e.wayToDelete(text))

@@ -115,6 +115,10 @@ func TestDeclareErrorSaysWhatIsInTheWayAndTheWayOut(t *testing.T) {
 			"declare", queue, "q", false, 541, "INTERNAL_ERROR - Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out",
 			topology.CauseUnavailable, "", "", "", `declare queue "q": the broker's metadata store does not answer, as when a cluster has lost its majority: try again (541: Could not declare quorum queue 'q' in vhost '/' on node 'rabbit@a' because the metadata store operation timed out)`,
 		},
+		{
+			"declare", queue, "q", true, 404, "NOT_FOUND - queue 'q' in vhost '/' process is stopped by supervisor",
+			topology.CauseUnavailable, "", "", "", `declare queue "q": it is there, and cannot be used at the moment: try again (404: queue 'q' in vhost '/' process is stopped by supervisor)`,
+		},
 		{"bind", binding, "b", false, 541, "INTERNAL_ERROR - Could not add binding due to timeout", topology.CauseUnavailable, "", "", "", ""},
 		{"declare", queue, "q", false, 541, "INTERNAL_ERROR", topology.CauseOther, "", "", "", `declare queue "q": INTERNAL_ERROR (541)`},
 		{

@@ -2,6 +2,8 @@ package topology
 
 import (
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -18,7 +20,7 @@ type Topology struct {
 // Merge returns t and others as one topology. What is defined in the same way
 // several times is kept once, and a definition replaces a Passive use of the
 // same name. Two different definitions of one name are both kept, for Validate
-// to report. No slice of the result is shared with t or others.
+// to report. No slice of the result is shared with t or others; arguments are: see Clone.
 func (t Topology) Merge(others ...Topology) Topology {
 	var m Topology
 	exchanges, queues, bindings := make(map[string][]int), make(map[string][]int), make(map[[4]string][]int)
@@ -35,6 +37,45 @@ func (t Topology) Merge(others ...Topology) Topology {
 		}
 	}
 	return m
+}
+
+// Clone returns a copy of t that shares nothing with it, arguments included.
+func (t Topology) Clone() Topology {
+	c := Topology{slices.Clone(t.Exchanges), slices.Clone(t.Queues), slices.Clone(t.Bindings)}
+	for i := range c.Exchanges {
+		c.Exchanges[i].Arguments = cloneTable(c.Exchanges[i].Arguments)
+	}
+	for i := range c.Queues {
+		c.Queues[i].Arguments = cloneTable(c.Queues[i].Arguments)
+	}
+	for i := range c.Bindings {
+		c.Bindings[i].Arguments = cloneTable(c.Bindings[i].Arguments)
+	}
+	return c
+}
+
+func cloneTable(t amqp.Table) amqp.Table {
+	c := maps.Clone(t)
+	for k, v := range c {
+		c[k] = cloneValue(v)
+	}
+	return c
+}
+
+func cloneValue(v any) any {
+	switch v := v.(type) {
+	case amqp.Table:
+		return cloneTable(v)
+	case []any:
+		list := slices.Clone(v)
+		for i := range list {
+			list[i] = cloneValue(list[i])
+		}
+		return list
+	case []byte:
+		return slices.Clone(v)
+	}
+	return v
 }
 
 // mergeOne appends x to list, or puts it in the place of the entry that it makes

@@ -166,3 +166,36 @@ func TestCoversIsTheBrokers404ForSomethingDeclared(t *testing.T) {
 		}
 	}
 }
+
+func TestCloneSharesNothing(t *testing.T) {
+	t.Parallel()
+	of := func() topology.Topology {
+		args := func() amqp.Table {
+			return amqp.Table{"n": 1, "table": amqp.Table{"k": "v"}, "list": []any{"a", amqp.Table{"k": "v"}}, "bytes": []byte("b")}
+		}
+		return topology.Topology{
+			Exchanges: []topology.Exchange{{Name: "x", Arguments: args()}},
+			Queues:    []topology.Queue{{Name: "q", Arguments: args()}, {Name: "r"}},
+			Bindings:  []topology.Binding{{Exchange: "x", Queue: "q", Arguments: args()}},
+		}
+	}
+	original := of()
+	clone := original.Clone()
+	if !reflect.DeepEqual(clone, of()) {
+		t.Fatalf("the clone is %+v", clone)
+	}
+	for _, args := range []amqp.Table{original.Exchanges[0].Arguments, original.Queues[0].Arguments, original.Bindings[0].Arguments} {
+		args["n"] = 2
+		args["table"].(amqp.Table)["k"] = "other"
+		args["list"].([]any)[0] = "other"
+		args["list"].([]any)[1].(amqp.Table)["k"] = "other"
+		args["bytes"].([]byte)[0] = 'o'
+	}
+	original.Exchanges[0].Name, original.Queues[0].Name, original.Bindings[0].Queue = "other", "other", "other"
+	if !reflect.DeepEqual(clone, of()) {
+		t.Errorf("the clone became %+v", clone)
+	}
+	if empty := (topology.Topology{}).Clone(); !reflect.DeepEqual(empty, topology.Topology{}) {
+		t.Errorf("the clone of nothing is %#v", empty)
+	}
+}
