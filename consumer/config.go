@@ -82,8 +82,8 @@ type Config struct {
 
 	// Offset is where consuming a stream begins: see OffsetFirst and its like. After a lost
 	// session it goes on behind what was done; if nothing had come, with what was published
-	// since it was subscribed, or, where it was for less than two minutes, since up to two
-	// minutes before: the broker's clock may be behind. A stream is read without being emptied,
+	// since it was subscribed, or, where it was for less than ten seconds, since up to ten
+	// seconds before: the broker's clock may be behind. A stream is read without being emptied,
 	// and its deliveries can only be acked: a handler that fails is called again
 	// with the same delivery, after the pause. Defaults to the broker's: what is
 	// published from now on.

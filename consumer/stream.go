@@ -76,7 +76,7 @@ func (cfg *Config) isStream(pool *reconnect.Pool) bool {
 
 // clockMargin is how far the broker's clock may be behind ours without anything being passed
 // over: the times in a stream are by the broker's.
-const clockMargin = 2 * time.Minute
+const clockMargin = 10 * time.Second
 
 // since is what was asked for when a session began to which nothing came, if that is told by
 // the clock: it would be another place later. Whatever was published while the broker was

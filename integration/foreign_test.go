@@ -352,9 +352,7 @@ func TestMovingFromPikaSaysWhatHappens(t *testing.T) {
 		run(theirProducer)
 	}
 	_, ch := dial(t, brokerURL)
-	if got := ready(t, ch, "example_queue"); got != n {
-		t.Fatalf("their producer left %d messages, want %d", got, n)
-	}
+	mustHold(t, brokerURL, "example_queue", n)
 	if got := run(theirConsumer); got != "" {
 		t.Errorf("their consumer printed %q", got)
 	}

@@ -28,13 +28,6 @@ const (
 
 	// correlationSize is kept free for the correlation header.
 	correlationSize = 64
-
-	// mostBody is what RabbitMQ can be configured to take at most. For more it closes
-	// the connection, not the channel.
-	mostBody = 512 << 20
-
-	// longestExpiration is ten years in milliseconds, what RabbitMQ 4.3 takes at most.
-	longestExpiration = 315_360_000_000
 )
 
 // check finds what in m breaks a rule of AMQP or of the driver, before the
@@ -64,8 +57,8 @@ func check(m *Message) (headers amqp.Table, size int, err error) {
 		size += 1 + len(s.value)
 	}
 	if m.Expiration != "" {
-		if n, err := strconv.ParseInt(m.Expiration, 10, 64); err != nil || n < 0 || n > longestExpiration || m.Expiration[0] == '+' {
-			return nil, 0, refuse("Expiration", "%q is not a number of milliseconds from 0 to %d (see TTL)", m.Expiration, longestExpiration)
+		if n, err := strconv.ParseInt(m.Expiration, 10, 64); err != nil || n < 0 || n > sendable.MaxExpiration || m.Expiration[0] == '+' {
+			return nil, 0, refuse("Expiration", "%q is not a number of milliseconds from 0 to %d (see TTL)", m.Expiration, sendable.MaxExpiration)
 		}
 	}
 	if !m.Timestamp.IsZero() { // zero is not sent
@@ -73,8 +66,8 @@ func check(m *Message) (headers amqp.Table, size int, err error) {
 			return nil, 0, refuse("Timestamp", "%v", err)
 		}
 	}
-	if len(m.Body) > mostBody {
-		return nil, 0, refuse("Body", "has %d bytes, RabbitMQ takes %d at most", len(m.Body), mostBody)
+	if len(m.Body) > sendable.MaxBody {
+		return nil, 0, refuse("Body", "has %d bytes, RabbitMQ takes %d at most", len(m.Body), sendable.MaxBody)
 	}
 	size += 1 + 1 + 8 // delivery mode, priority, timestamp
 	if len(m.Headers) > 0 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/mqkit/mqkit/internal/sendable"
 	"github.com/mqkit/mqkit/producer"
 )
 
@@ -41,8 +42,7 @@ const (
 	// lineBuffer is how much is read from stdin at a time.
 	lineBuffer = 64 << 10
 
-	// longestLine is what RabbitMQ can be configured to take at most.
-	longestLine = 512 << 20
+	longestLine = sendable.MaxBody
 )
 
 // lines are the lines of r. A goroutine reads them, one ahead of the one that is

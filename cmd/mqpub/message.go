@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -50,7 +49,7 @@ func (f *messageFlags) register(fs *pflag.FlagSet) {
 }
 
 // longestTTL is as many milliseconds as the producer takes.
-const longestTTL = math.MaxUint32 * time.Millisecond
+const longestTTL = time.Duration(sendable.MaxExpiration) * time.Millisecond
 
 // template is the message without its body.
 func (f *messageFlags) template() (producer.Message, error) {

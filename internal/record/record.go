@@ -3,7 +3,6 @@ package record
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -159,8 +158,8 @@ func (p *Properties) Set(name, value string) error {
 		if len(value) > sendable.MaxShortString {
 			return fmt.Errorf("has %d bytes, AMQP allows %d", len(value), sendable.MaxShortString)
 		}
-		if _, err := strconv.ParseUint(value, 10, 32); err != nil && name == "expiration" && value != "" {
-			return fmt.Errorf("expected whole milliseconds from 0 to %d", uint32(math.MaxUint32))
+		if n, err := strconv.ParseInt(value, 10, 64); name == "expiration" && value != "" && (err != nil || n < 0 || n > sendable.MaxExpiration) {
+			return fmt.Errorf("expected whole milliseconds from 0 to %d", sendable.MaxExpiration)
 		}
 		*t.value = value
 		return nil

@@ -21,6 +21,13 @@ const (
 	// MaxElements is how many entries the driver reads of one array or table, likewise.
 	MaxElements = 8192
 
+	// MaxExpiration is ten years in milliseconds, what RabbitMQ 4.3 takes at most.
+	MaxExpiration int64 = 315_360_000_000
+
+	// MaxBody is what RabbitMQ can be configured to take at most. For more it closes the
+	// connection, not the channel.
+	MaxBody = 512 << 20
+
 	// MaxTable is what fits into a method's frame beside the rest, with RabbitMQ's default
 	// frame_max of 128 KiB.
 	MaxTable = 127 << 10
