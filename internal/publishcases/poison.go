@@ -38,7 +38,7 @@ func knownPoison(s *stand) {
 		"AppID":            func(m *producer.Message) { m.AppID = long },
 		"Expiration":       func(m *producer.Message) { m.Expiration = "1s" },
 		"Expiration/minus": func(m *producer.Message) { m.Expiration = "-1" },
-		"Expiration/long":  func(m *producer.Message) { m.Expiration = "4294967296" },
+		"Expiration/long":  func(m *producer.Message) { m.Expiration = "315360000001" },
 		"Timestamp":        func(m *producer.Message) { m.Timestamp = time.Unix(-1, 0) },
 		"Body":             func(m *producer.Message) { m.Body = make([]byte, 1001) },
 		"Headers":          func(m *producer.Message) { m.Headers = amqp.Table{"n": uint64(1)} },
