@@ -125,7 +125,7 @@ func (c Config) validate() error {
 		faults = append(faults, fmt.Errorf("FrameMax is %d: at least %d, or no client connects", c.FrameMax, wire.MinFrameMax))
 	}
 	if c.Heartbeat > 0 && (c.Heartbeat%time.Second != 0 || c.Heartbeat > math.MaxUint16*time.Second) {
-		faults = append(faults, fmt.Errorf("Heartbeat is %v: whole seconds, at most %d", c.Heartbeat, math.MaxUint16))
+		faults = append(faults, fmt.Errorf("the Heartbeat is %v: whole seconds, at most %d", c.Heartbeat, math.MaxUint16))
 	}
 	return errors.Join(faults...)
 }

@@ -84,6 +84,7 @@ func TestALargeIntInAHeaderArrives(t *testing.T) {
 		if err := bare.PublishWithContext(t.Context(), "", "q", false, false, amqp.Publishing{Headers: headers}); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // it comes first
 		m := producer.Text("x").ToQueue("q")
 		m.Headers = headers
 		f.verdict(f.message(m), producer.Confirmed)
