@@ -33,7 +33,10 @@ type Config struct {
 	// ConfirmTimeout is how long a message that was sent may wait for its verdict
 	// on a connection that is neither lost nor blocked. Then its channel is given up,
 	// and what has no verdict is sent again on another: a broker that lost sight of
-	// a message would never confirm it (see docs/guarantees.md). A message that waits
+	// a message would never confirm it (see docs/guarantees.md). If nothing at all was
+	// confirmed on the connection in that time, and reconnect.Config.URLs has several
+	// addresses, the connection is given up for one to another: its node may be cut off
+	// from the others. A message that waits
 	// in vain waits twice as long the next time, up to an hour. A broker that was only
 	// slow has duplicates then. At least 10 ms. Defaults to 30 s; negative means to
 	// wait for ever.

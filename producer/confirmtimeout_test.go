@@ -1,6 +1,10 @@
 package producer_test
 
 import (
+	"context"
+	"errors"
+	"net"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -167,4 +171,70 @@ func TestNoConfirmIsOverdueWhileTheConnectionIsBlocked(t *testing.T) {
 		t.Errorf("%d messages were sent again", n)
 	}
 	f.stored("1")
+}
+
+// TestAProducerLeavesANodeThatConfirmsNothing: one that is cut off from the others goes on
+// talking to its clients. On another channel of the same connection it would be no better.
+func TestAProducerLeavesANodeThatConfirmsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const timeout = 30 * time.Second
+		cutOff, well := mqtest.NewInMemory(t, mqtest.Config{Listen: "a.invalid:5672"}), mqtest.NewInMemory(t, mqtest.Config{Listen: "b.invalid:5672"})
+		f := fixtureWith(t, cutOff, producer.Config{ConfirmTimeout: timeout}, func(pool *reconnect.Config) {
+			backoffOf(time.Second)(pool)
+			pool.URLs = []string{cutOff.URL(), well.URL()}
+			refused := true // until the pool is at the first
+			pool.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if address == cutOff.Addr() {
+					refused = false
+					return cutOff.DialContext(ctx, network, address)
+				}
+				if refused {
+					return nil, errors.New("not yet")
+				}
+				return well.DialContext(ctx, network, address)
+			}
+		})
+		lost := f.broker.Inject(silent())
+		began := time.Now()
+		cs := f.publish("1", "2", "3")
+		for _, c := range cs {
+			f.verdict(c, producer.Confirmed)
+		}
+		if took := time.Since(began); took < timeout || took > timeout*3/2 || lost.Hits() != 3 {
+			t.Errorf("it took %v, and %d confirms were lost", took, lost.Hits())
+		}
+		if got := well.Queue("q").Bodies(); !slices.Equal(got, []string{"1", "2", "3"}) {
+			t.Errorf("the other node has %q", got)
+		}
+	})
+}
+
+// TestAProducerKeepsAConnectionOnWhichSomethingIsConfirmed: another node would be no better for
+// a queue that has lost its majority, and the others who publish on it would have duplicates.
+func TestAProducerKeepsAConnectionOnWhichSomethingIsConfirmed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, producer.Config{ConfirmTimeout: 30 * time.Second}, func(pool *reconnect.Config) {
+			pool.URLs = append(pool.URLs, "amqp://guest:guest@elsewhere.invalid/")
+		})
+		other, err := producer.New(f.pool, producer.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		stuck := silent()
+		stuck.If = func(e *mqtest.Event) bool { return string(e.Body) == "stuck" }
+		f.broker.Inject(stuck)
+		f.publish("stuck")
+		for range 30 {
+			time.Sleep(10 * time.Second) // in the bubble
+			if err := other.Publish(t.Context(), producer.Text("healthy").ToQueue("q")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := f.Stats().Republished; n < 2 {
+			t.Errorf("it was sent again %d times", n)
+		}
+		if n := f.pool.Status(reconnect.Publishing).Sessions; n != 1 {
+			t.Errorf("%d connections, want 1", n)
+		}
+	})
 }

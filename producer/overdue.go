@@ -17,7 +17,7 @@ const (
 
 var errOverdue = errors.New("a confirm is overdue")
 
-// watch gives the session up when the same message has been the oldest in flight
+// watch gives the session up, or its connection, when the same message has been the oldest in flight
 // for too long. It looks four times in that time, so that sending costs nothing.
 func (s *session) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 	base := s.p.cfg.ConfirmTimeout
@@ -44,8 +44,9 @@ func (s *session) watch(ctx context.Context, giveUp context.CancelCauseFunc) {
 			continue
 		}
 		if limit := patience(base, inVain); now.Sub(since) >= limit {
-			s.ch.Abandon() // it may never answer
-			giveUp(fmt.Errorf("%w: none for message %s within %v of its sending", errOverdue, c.pub.MessageId, limit))
+			err := fmt.Errorf("%w: none for message %s within %v of its sending", errOverdue, c.pub.MessageId, limit)
+			s.ch.GiveUp(err, base) // whose close may never be answered
+			giveUp(err)
 			return
 		}
 	}

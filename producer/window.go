@@ -116,6 +116,7 @@ func (s *session) settleLocked(entries []*Confirmation) {
 		return
 	}
 	s.takeReturnsLocked()
+	confirmed := false
 	for _, i := range s.ready {
 		c := entries[i]
 		switch {
@@ -132,8 +133,11 @@ func (s *session) settleLocked(entries []*Confirmation) {
 		}
 		entries[i] = nil
 		delete(s.byID, c.wireID)
-		s.progress = true
+		s.progress, confirmed = true, true
 		s.p.settleLocked(c)
+	}
+	if confirmed {
+		s.ch.NoteConfirm()
 	}
 	s.window.trim()
 }

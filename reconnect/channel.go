@@ -448,6 +448,24 @@ func (c *Channel) Turn(ctx context.Context) (done func(), err error) {
 // Drop gives the whole connection up, at the socket, for cause.
 func (c *Channel) Drop(cause error) { c.life.drop(cause) }
 
+// NoteConfirm notes that the broker has just confirmed, or nacked, a message on the
+// connection: see GiveUp.
+func (c *Channel) NoteConfirm() { c.life.confirmed.Store(int64(time.Since(c.life.born))) }
+
+// GiveUp gives the channel up, for cause, as Abandon does. But if no message was confirmed on
+// the connection for so long, by whichever channel, and the pool knows another address, it
+// gives the whole connection up, as Drop does: its node may be cut off from the others, and
+// is then tried last.
+func (c *Channel) GiveUp(cause error, unconfirmed time.Duration) {
+	idle := time.Since(c.life.born) - time.Duration(c.life.confirmed.Load())
+	if idle >= unconfirmed && len(c.life.link.pool.addrs) > 1 {
+		c.life.useless.Store(true)
+		c.Drop(cause)
+		return
+	}
+	c.Abandon()
+}
+
 // Quiet is how long nothing has arrived on the connection.
 func (c *Channel) Quiet() time.Duration { return c.life.conn.quiet() }
 

@@ -211,3 +211,44 @@ func TestAFailedAttemptSaysHowLongItTook(t *testing.T) {
 		}
 	})
 }
+
+// TestGiveUpTakesTheConnectionOnlyIfNothingWasConfirmedOnIt, and if there is somewhere else to
+// go: to the other address, by then.
+func TestGiveUpTakesTheConnectionOnlyIfNothingWasConfirmedOnIt(t *testing.T) {
+	const long = time.Minute
+	for name, tt := range map[string]struct {
+		alone, confirmed, goes bool
+	}{
+		"nothing was confirmed":   {goes: true},
+		"something was confirmed": {confirmed: true},
+		"there is one address":    {alone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				f := newFixture(t)
+				urls := []string{f.broker.URL(), f.second().broker.URL()}
+				if tt.alone {
+					urls = urls[:1]
+				}
+				p := open(t, f.config(urls...))
+				for range 10 { // to the same one by chance, hardly
+					before := p.Status(reconnect.Publishing)
+					ch := acquire(t, p, reconnect.Publishing)
+					after(long / 2)
+					if tt.confirmed {
+						ch.NoteConfirm()
+					}
+					after(long/2 + time.Second)
+					ch.GiveUp(errors.New("on purpose"), long)
+					synctest.Wait()
+					ch.Release()
+					acquire(t, p, reconnect.Publishing).Release()
+					now := p.Status(reconnect.Publishing)
+					if went := now.Sessions != before.Sessions; went != tt.goes || went == (now.Address == before.Address) {
+						t.Fatalf("from connection %d at %s to %d at %s", before.Sessions, before.Address, now.Sessions, now.Address)
+					}
+				}
+			})
+		})
+	}
+}

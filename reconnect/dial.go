@@ -1,6 +1,7 @@
 package reconnect
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -16,22 +17,23 @@ import (
 
 var errNoAnswerYet = errors.New("no answer yet")
 
-// dialRound tries every address once, in random order, those that failed in
-// the last round at the end, and returns the first connection made. It ends
-// early when the broker itself refused the login: the nodes of one cluster
+// dialRound tries every address once, in random order, those that failed in the last round at the
+// end, behind them the one where nothing was confirmed, and returns the first connection made. It
+// ends early when the broker itself refused the login: the nodes of one cluster
 // agree on that, and repeating it only locks accounts.
 func (l *link) dialRound(ctx context.Context) (*life, error) {
-	order := rand.Perm(len(l.pool.addrs))
-	slices.SortStableFunc(order, func(a, b int) int {
+	last := func(i int) int {
 		switch {
-		case l.failed[a] == l.failed[b]:
-			return 0
-		case l.failed[a]:
+		case l.pool.addrs[i] == l.useless:
+			return 2
+		case l.failed[i]:
 			return 1
 		default:
-			return -1
+			return 0
 		}
-	})
+	}
+	order := rand.Perm(len(l.pool.addrs))
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(last(a), last(b)) })
 	round := &DialError{}
 	for _, i := range order {
 		addr := l.pool.addrs[i]
@@ -42,6 +44,7 @@ func (l *link) dialRound(ctx context.Context) (*life, error) {
 		attempt := Attempt{Role: l.role, Address: addr.String(), At: began, Took: time.Since(began), Err: err}
 		l.tried(attempt)
 		if err == nil {
+			l.useless = nil // it may have been for a while
 			return lf, nil
 		}
 		round.Attempts = append(round.Attempts, attempt)

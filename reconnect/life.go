@@ -33,6 +33,9 @@ type life struct {
 	redeclaring chan struct{}                  // held by the one who declares the topology again
 	faults      atomic.Pointer[topologyFaults] // of the last time
 
+	useless   atomic.Bool  // given up, because nothing was confirmed on it
+	confirmed atomic.Int64 // when a message was last confirmed, in nanoseconds since born
+
 	// barriers is what the channels of this life want to be called at the
 	// barrier; copied on write.
 	barriers atomic.Pointer[[]*func()]

@@ -14,10 +14,11 @@ import (
 // link keeps one role connected. Its goroutine, own, is the only code that
 // dials, waits, declares a connection dead and writes the state.
 type link struct {
-	pool   *Pool
-	role   Role
-	failed map[int]bool  // addresses that failed in the last round; own's
-	turn   chan struct{} // see Channel.Turn
+	pool    *Pool
+	role    Role
+	failed  map[int]bool  // addresses that failed in the last round; own's
+	useless *address      // where the last connection was given up because nothing was confirmed on it; own's
+	turn    chan struct{} // see Channel.Turn
 
 	mu       sync.Mutex // guards what follows; held for no call
 	started  bool
@@ -69,6 +70,9 @@ func (l *link) own() {
 		if err == nil {
 			l.become(Connected, lf, nil, 0)
 			err = l.serve(lf)
+			if lf.useless.Load() {
+				l.useless = lf.addr
+			}
 			if ctx.Err() == nil {
 				l.note(func(s *ConnectionStats) { s.Lost++ })
 			}
