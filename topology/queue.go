@@ -40,7 +40,9 @@ const (
 
 // Unlimited is the DeliveryLimit of a queue that redelivers for ever. RabbitMQ
 // before 4.0 takes it for a limit of 0, and drops every message that comes back:
-// there it must not be sent, see [Topology.For].
+// there it must not be sent, see [Topology.For]. What is given back to a quorum queue
+// without a limit goes to its end, so that its log can be cut off; with one it goes
+// back to its place (RabbitMQ's guide to quorum queues, "Repeated Requeues").
 const Unlimited = -1
 
 // DelayedRetryType is which requeued deliveries a quorum queue delays.
