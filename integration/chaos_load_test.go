@@ -19,6 +19,7 @@ import (
 
 // passes notes the moment of a confirm.
 func (r *round) passes(o producer.Outcome) {
+	r.told.Add(1)
 	if o.Verdict != producer.Confirmed {
 		return
 	}
@@ -27,6 +28,16 @@ func (r *round) passes(o producer.Outcome) {
 	now := time.Now()
 	r.longest = max(r.longest, now.Sub(r.at))
 	r.at = now
+}
+
+// waits notes that nothing is confirmed because nothing is published: the consumers are behind.
+func (r *round) waits() {
+	if r.sent.Load() > r.told.Load() {
+		return
+	}
+	r.clock.Lock()
+	defer r.clock.Unlock()
+	r.at = time.Now()
 }
 
 // gap is the longest time without a confirm since it was asked for last.
@@ -116,6 +127,7 @@ func pause(ctx context.Context, d time.Duration) {
 func (r *round) publish(ctx context.Context, publisher int) {
 	for i := 0; ctx.Err() == nil; i++ {
 		for r.confirmed.Load()-r.handled.Load() > backlog && ctx.Err() == nil {
+			r.waits()
 			pause(ctx, time.Millisecond)
 		}
 		m := producer.Text("0123456789abcdef").ToQueue(r.queue)
@@ -123,6 +135,7 @@ func (r *round) publish(ctx context.Context, publisher int) {
 			m = producer.Text("0123456789abcdef").To(r.exchange, "")
 		}
 		m.MessageID = fmt.Sprintf("%d-%d", publisher, i)
+		r.sent.Add(1)
 		// Not ctx: the end of the load must not give a message up.
 		c, err := r.producer.PublishAsync(context.WithoutCancel(ctx), m)
 		if err != nil {

@@ -168,6 +168,8 @@ type round struct {
 	producer *producer.Producer
 
 	sessions atomic.Uint64 // of the producer
+	sent     atomic.Int64  // messages that were published
+	told     atomic.Int64  // of these, the ones that have their verdict
 	watched  []*consuming
 
 	clock   sync.Mutex    // guards what follows

@@ -212,6 +212,26 @@ func TestAFailedAttemptSaysHowLongItTook(t *testing.T) {
 	})
 }
 
+// TestASilentNodeIsDialledLast: its port may take connections for a while, and nothing more.
+func TestASilentNodeIsDialledLast(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		other := f.second()
+		p := open(t, f.config(f.broker.URL(), other.broker.URL()))
+		for range 10 { // to the same one by chance, hardly
+			before := p.Status(reconnect.Publishing)
+			if f.broker.Stall()+other.broker.Stall() == 0 { // an old one may be among them
+				t.Fatal("no connection fell silent")
+			}
+			after(time.Minute)
+			now := p.Status(reconnect.Publishing)
+			if now.Sessions != before.Sessions+1 || now.Address == before.Address {
+				t.Fatalf("from connection %d at %s to %d at %s", before.Sessions, before.Address, now.Sessions, now.Address)
+			}
+		}
+	})
+}
+
 // TestGiveUpTakesTheConnectionOnlyIfNothingWasConfirmedOnIt, and if there is somewhere else to
 // go: to the other address, by then.
 func TestGiveUpTakesTheConnectionOnlyIfNothingWasConfirmedOnIt(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 var errNoAnswerYet = errors.New("no answer yet")
 
 // dialRound tries every address once, in random order, those that failed in the last round at the
-// end, behind them the one where nothing was confirmed, and returns the first connection made. It
+// end, behind them the one that was given up for its silence, and returns the first connection made. It
 // ends early when the broker itself refused the login: the nodes of one cluster
 // agree on that, and repeating it only locks accounts.
 func (l *link) dialRound(ctx context.Context) (*life, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -17,7 +18,7 @@ type link struct {
 	pool    *Pool
 	role    Role
 	failed  map[int]bool  // addresses that failed in the last round; own's
-	useless *address      // where the last connection was given up because nothing was confirmed on it; own's
+	useless *address      // where the last connection was given up, because of a silence; own's
 	turn    chan struct{} // see Channel.Turn
 
 	mu       sync.Mutex // guards what follows; held for no call
@@ -70,7 +71,7 @@ func (l *link) own() {
 		if err == nil {
 			l.become(Connected, lf, nil, 0)
 			err = l.serve(lf)
-			if lf.useless.Load() {
+			if lf.useless.Load() || errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrRPCTimeout) {
 				l.useless = lf.addr
 			}
 			if ctx.Err() == nil {
