@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -163,6 +164,31 @@ func TestWatchIsToldOfARolesChangesUntilItIsRemoved(t *testing.T) {
 		synctest.Wait()
 		if len(told) != 3 {
 			t.Errorf("told after its removal: %v", told)
+		}
+	})
+}
+
+// TestTheUserIsToldWhenTheWatchersHaveBeen: with FailFast nothing is taken by then that would
+// have to wait for the connection.
+func TestTheUserIsToldWhenTheWatchersHaveBeen(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newFixture(t)
+		var watched, early atomic.Int64
+		cfg := f.config()
+		cfg.OnStateChange = func(s reconnect.StateChange) {
+			if s.Role == reconnect.Consuming && watched.Add(-1) < 0 {
+				early.Add(1)
+			}
+		}
+		p := open(t, cfg)
+		p.Watch(reconnect.Consuming, func(s reconnect.StateChange) {
+			after(time.Millisecond)
+			watched.Add(1)
+		})
+		acquire(t, p, reconnect.Consuming).Release()
+		synctest.Wait()
+		if n := early.Load(); n > 0 {
+			t.Errorf("%d changes were told too soon", n)
 		}
 	})
 }

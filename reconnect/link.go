@@ -218,13 +218,12 @@ func (l *link) become(to State, lf *life, cause error, wait time.Duration) {
 	l.life = lf
 	close(l.changed)
 	l.changed = make(chan struct{})
-	// In the lock, so that changes are told in the order in which they happened.
-	l.pool.notifier.relay.Tell(change)
 	watchers := slices.Clone(l.watchers)
 	l.mu.Unlock()
 	for _, f := range watchers {
 		(*f)(change)
 	}
+	l.pool.notifier.relay.Tell(change) // who is told finds what the watchers did about it
 }
 
 // Watch has f called with every change of the state of role's connection, in order and
