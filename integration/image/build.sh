@@ -106,6 +106,17 @@ find "$root/usr/share/doc" -type l -delete
 find "$root/usr/share/doc" -type d -empty -delete
 : >"$root/etc/machine-id"
 
+# A node looks for each of its modules in the directory of every plugin there is,
+# enabled or not: 16,000 files that are not there, which is half the time of a start
+# where the engine's storage is slow.
+for plugin in "$root"/usr/lib/rabbitmq/lib/rabbitmq_server-*/plugins/rabbitmq_*; do
+    case ${plugin##*/} in
+    rabbitmq_prelaunch-*|rabbitmq_management-*|rabbitmq_management_agent-*|rabbitmq_web_dispatch-*) ;;
+    rabbitmq_auth_mechanism_ssl-*) ;; # for logins by certificate
+    *) rm -rf "$plugin" ;;
+    esac
+done
+
 context=$work/context
 mkdir "$context"
 tar --numeric-owner --one-file-system -C "$root" -c . | gzip -1 >"$context/rootfs.tar.gz"
