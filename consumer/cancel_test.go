@@ -168,7 +168,7 @@ func TestADrainWritesWhatIsFinishedOnAnOldChannelAtOnce(t *testing.T) {
 func TestADrainGivesBackWhatStillRunsOnAnOldChannel(t *testing.T) {
 	t.Parallel()
 	g := newGate()
-	f := newFixture(t, consumer.Config{DrainTimeout: 20 * time.Millisecond}, g.handle)
+	f := newFixture(t, consumer.Config{DrainTimeout: time.Second}, g.handle)
 	f.enqueue("a")
 	a := g.next(t)
 	old := f.subscription
@@ -201,7 +201,7 @@ func TestADrainGivesBackWhatStillRunsOnAnOldChannel(t *testing.T) {
 func TestRunWaitsForItsOldChannels(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		g := newGate()
-		f := newMemoryFixture(t, consumer.Config{}, g.handle)
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Second}, g.handle)
 		f.enqueue("a")
 		g.next(t)
 		old := f.subscription

@@ -55,11 +55,10 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 	defer stop()
 
 	s.setDraining()
-	ended := s.endSubscription(ctx, in)
+	unproven := s.endSubscription(ctx, in)
 	s.setCancelled()
 	s.giveBack(ctx, 0)
-	var unproven error
-	if ended {
+	if unproven == nil {
 		unproven = s.prove(ctx, 0)
 	}
 	if err := s.ch.Err(); err != nil {
@@ -82,11 +81,10 @@ func (s *session) linger(in <-chan amqp.Delivery) {
 	r := s.run
 	ctx, stop := s.whileAlive(r.deadline)
 	defer stop()
-	ended := s.endSubscription(ctx, in)
+	err := s.endSubscription(ctx, in)
 	s.giveBack(ctx, r.cfg.DrainTimeout)
 	draining := r.ctx.Err() != nil
-	var err error
-	if ended {
+	if err == nil {
 		err = s.prove(ctx, r.cfg.DrainTimeout)
 	}
 	if s.ch.Err() == nil {
@@ -107,18 +105,25 @@ func (s *session) linger(in <-chan amqp.Delivery) {
 // endSubscription cancels the subscription and takes what came before the answer. If the
 // broker has cancelled it, it keeps the consumer until this; if not, a quorum queue answers
 // when all that was settled before is in its log.
-func (s *session) endSubscription(ctx context.Context, in <-chan amqp.Delivery) (ok bool) {
+func (s *session) endSubscription(ctx context.Context, in <-chan amqp.Delivery) error {
 	if !s.gone {
 		s.provesNext()
 	}
 	err := s.ch.CallSlow(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
-	if err != nil {
-		return false
+	switch {
+	case err == nil:
+		for raw := range in { // the driver closes it behind the last one
+			s.take(&raw)
+		}
+	case s.run.deadline.Err() != nil:
+		return s.unlessLost(err)
+	default: // the channel is over, or in a moment will be
+		select {
+		case <-s.ch.Done():
+		case <-ctx.Done():
+		}
 	}
-	for raw := range in { // the driver closes it behind the last one
-		s.take(&raw)
-	}
-	return true
+	return nil
 }
 
 // close ends the channel of a session that is settled. Its time is that of closing, not
@@ -145,14 +150,29 @@ func (s *session) unlessLost(err error) error {
 // come from behind the log. What is delivered meanwhile, one message at most, is treated as
 // everything else; so the session has still to live.
 func (s *session) prove(ctx context.Context, laters time.Duration) error {
-	if s.isProven() || s.run.stream || s.ch.Err() != nil {
-		return nil
+	for !s.isProven() && !s.run.stream && s.ch.Err() == nil { // handlers that are overdue may settle meanwhile
+		in, err := s.subscribeOnceMore(ctx)
+		if err != nil {
+			s.ch.Abandon() // it has had its time
+			return s.unlessLost(err)
+		}
+		for raw := range in {
+			s.take(&raw)
+		}
+		s.giveBack(ctx, laters)
 	}
-	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	return nil
+}
+
+// subscribeOnceMore does that, and ends it, when all that is settled is written.
+func (s *session) subscribeOnceMore(ctx context.Context) (in <-chan amqp.Delivery, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	var in <-chan amqp.Delivery
+	if err := s.flushed(ctx); err != nil {
+		return nil, err
+	}
 	tag := s.tag + "-end"
-	err := s.ch.CallSlow(closing, "wait for the settlements to be written", func(raw *amqp.Channel) (err error) {
+	err = s.ch.CallSlow(ctx, "wait for the settlements to be written", func(raw *amqp.Channel) (err error) {
 		if err := raw.Qos(1, 0, false); err != nil {
 			return err
 		}
@@ -163,14 +183,23 @@ func (s *session) prove(ctx context.Context, laters time.Duration) error {
 		s.provesNext()
 		return raw.Cancel(tag, false)
 	})
-	if err != nil {
-		s.ch.Abandon() // it has had its time
-		return s.unlessLost(err)
+	return in, err
+}
+
+// flushed waits until all verdicts are handed to the driver: the settler may be behind, and
+// what it writes after a proof has none.
+func (s *session) flushed(ctx context.Context) error {
+	flushed := make(chan struct{})
+	s.mu.Lock()
+	s.flushes = flushed
+	s.mu.Unlock()
+	s.wakeSettler()
+	select {
+	case <-flushed:
+	case <-s.settlerDone: // the channel is over, or in a moment will be
+	case <-ctx.Done():
+		return fmt.Errorf("write the settlements: %w", context.Cause(ctx))
 	}
-	for raw := range in {
-		s.take(&raw)
-	}
-	s.giveBack(ctx, laters)
 	return nil
 }
 

@@ -199,7 +199,7 @@ func TestHandlerMayEndWhileItsDrainCloses(t *testing.T) {
 // on it.
 func TestDrainGivesBackWhatIsPaused(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, consumer.Config{}, func(context.Context, *consumer.Delivery) error { return errors.New("no database") })
+	f := newFixture(t, consumer.Config{DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error { return errors.New("no database") })
 	f.enqueue("a", "b", "c", "d", "e", "f", "g", "h")
 	f.until("the pauses are long", func() bool { s := f.Status(); return s.Failures >= 8 && s.Paused > 0 })
 	f.stop()
@@ -289,6 +289,44 @@ func TestADrainWaitsForProof(t *testing.T) {
 	}
 }
 
+// TestAProofComesBehindWhatIsSettled, however long the settler takes to write it: a quorum queue
+// forgets what comes behind the proof, if that is more than it takes.
+func TestAProofComesBehindWhatIsSettled(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		const workers = 10_000 // whose rejects do not fit into the connection's buffers
+		end := make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{Workers: workers, Prefetch: workers, DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error {
+			<-end
+			return consumer.Reject(nil)
+		})
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.reject", Count: 1, Do: mqtest.Delay(time.Second)})
+		f.enqueue(numbered(1, workers)...)
+		f.until("all workers are busy", func() bool { return f.Status().Handling == workers })
+		answer := f.hold(f.subscription.Conn, "basic.cancel-ok")
+		f.stop()
+		answer.await(1)
+		close(end)
+		f.until("all have finished", func() bool { return f.Status().Handling == 0 })
+		f.unsettled(0)
+		answer.release()
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		f.struck(slow)
+		behind, proofs := 0, 0
+		for _, e := range f.received.of("basic.reject", "basic.cancel") {
+			if e.Method == "basic.cancel" {
+				behind, proofs = 0, proofs+1
+				continue
+			}
+			behind++
+		}
+		if rejects := f.received.of("basic.reject"); len(rejects) != workers || proofs < 2 || behind > 29 {
+			t.Errorf("%d rejects, %d of them behind the last of %d cancels; want %d, 29 at most, two or more", len(rejects), behind, proofs, workers)
+		}
+	})
+}
+
 // TestAProofBefore43CostsNoMessageAFailure: what it brings is handled there, as all that
 // waits is.
 func TestAProofBefore43CostsNoMessageAFailure(t *testing.T) {
@@ -364,6 +402,18 @@ func TestADrainTellsWhatItHasLeftAndWhatIsNotProven(t *testing.T) {
 		f.stop()
 		var left *consumer.DrainError
 		if err := f.wait(); !errors.As(err, &left) || left.Released != 1 || !strings.Contains(err.Error(), "wait for the settlements to be written") {
+			t.Errorf("Run returned %v", err)
+		}
+	})
+}
+
+// TestADrainThatCannotEndItsSubscriptionSaysSo: more may have come, and counted as failed.
+func TestADrainThatCannotEndItsSubscriptionSaysSo(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{DrainTimeout: time.Second}, func(context.Context, *consumer.Delivery) error { return nil })
+		silent := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.cancel", Do: mqtest.Drop()})
+		f.stop()
+		if err := f.wait(); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "drain: cancel the subscription: ") || silent.Hits() != 1 {
 			t.Errorf("Run returned %v", err)
 		}
 	})

@@ -126,7 +126,7 @@ func fixtureOn(t *testing.T, memory bool, cfg consumer.Config, h consumer.Handle
 		cfg.Queue = "q"
 	}
 	if cfg.DrainTimeout == 0 {
-		cfg.DrainTimeout = 10 * time.Millisecond // tests end with handlers that run
+		cfg.DrainTimeout = patience
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(f.log, nil))
 	if f.Consumer, err = consumer.New(f.pool, cfg); err != nil {
@@ -147,7 +147,11 @@ func (f *fixture) run(h consumer.Handler) {
 		defer close(ended)
 		f.err = f.Run(ctx, h)
 	}()
-	f.t.Cleanup(func() { stop(); <-ended })
+	f.t.Cleanup(func() {
+		f.pool.CloseNow() // tests end with handlers that run
+		stop()
+		<-ended
+	})
 	f.subscription = f.next("basic.consume")
 }
 

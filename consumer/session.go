@@ -53,6 +53,7 @@ type session struct {
 	ending     bool                      // the settler writes what there is and ends
 	givesBack  bool                      // what waits for a handler is not handled any more
 	quiet      chan struct{}             // closed when it gets quiet, see isQuietLocked
+	flushes    chan struct{}             // closed when no verdict waits to be written
 	unproven   int                       // settlements that were handed to the settler, see mostUnproven
 	writing    int                       // of these, what it may be writing now
 }
@@ -244,7 +245,7 @@ func (s *session) wakeSettler() {
 func (s *session) dueLocked() bool {
 	idle := s.handling == 0 && len(s.queued) == 0
 	full := s.run.cfg.Prefetch > 0 && 2*s.ledger.pending() >= s.run.cfg.Prefetch
-	return idle || full || s.draining
+	return idle || full || s.draining || s.flushes != nil
 }
 
 // holdsLocked reports whether verdicts wait for the answer to the subscription's
@@ -276,6 +277,10 @@ func (s *session) settler() {
 		}
 		s.writing = len(ws)
 		s.unproven += len(ws)
+		if s.flushes != nil && s.ledger.pending() == 0 && len(ws) == 0 {
+			close(s.flushes)
+			s.flushes = nil
+		}
 		s.mu.Unlock()
 		if len(ws) > 0 {
 			if err := s.write(ws); err != nil {

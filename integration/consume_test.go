@@ -325,7 +325,7 @@ func TestDrainAtItsDeadlineReportsWhatItGaveBack(t *testing.T) {
 	p := newProducer(t, pool, producer.Config{})
 	publish(t, p, queue, 1)
 	begun := make(chan struct{}, 1)
-	c := consume(t, pool, consumer.Config{Queue: queue, DrainTimeout: 50 * time.Millisecond}, func(ctx context.Context, d *consumer.Delivery) error {
+	c := consume(t, pool, consumer.Config{Queue: queue, DrainTimeout: time.Second}, func(ctx context.Context, d *consumer.Delivery) error {
 		begun <- struct{}{}
 		<-ctx.Done() // heeds nothing but its ctx
 		return ctx.Err()
