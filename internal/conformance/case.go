@@ -19,7 +19,10 @@ type Case struct {
 // since has the first series in which the outcome of a case is not the broker's luck,
 // where that is not every one: in earlier series it is not played.
 var since = map[string]string{
-	"expires/quorum": "4.3", // such a queue could fail where it should go, or stay
+	// Such a queue could fail where it should go, or stay.
+	"expires/quorum":                             "4.3",
+	"expires/quorum-whoever-looks":               "4.3",
+	"expires/quorum-not-while-a-message-is-held": "4.3",
 }
 
 // settled reports whether the outcome of the case is always the same in a series.

@@ -258,6 +258,39 @@ var consumeCases = []Case{
 		a.Consume(q, "t", "exclusive", nil)
 		b.Get(q, "")
 	}},
+	{"consume/quorum-counts-who-holds-a-message", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", nil)
+		ch.PutAll(q, "a", "b", "c")
+		ch.Get(q, "")
+		ch.Look(q)
+		ch.Get(q, "")
+		ch.Look(q)
+		ch.Consume(q, "t", "", nil)
+		ch.Receive("t", 1)
+		ch.Look(q)
+		ch.Cancel("t")
+		ch.Look(q)
+		ch.Ack(3, "multiple")
+		ch.ConsumerCount(q, 0)
+	}},
+	{"consume/quorum-without-a-prefetch-holds-2000", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", nil)
+		ch.Confirms()
+		lines := len(s.lines)
+		for range 2001 {
+			ch.Publish("", q, "", M("a"))
+		}
+		ch.Confirmed(2001)
+		ch.Consume(q, "t", "", nil)
+		tags := ch.Receive("t", 2000)
+		s.lines = s.lines[:lines]
+		ch.say("2001 messages, %d deliveries", len(tags))
+		ch.Silent("t")
+		ch.Ack(tags[0], "")
+		ch.Receive("t", 1)
+	}},
 	{"priority/of-consumers", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Own("q", nil)

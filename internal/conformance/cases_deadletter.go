@@ -47,6 +47,14 @@ var deadLetterCases = []Case{
 		ch.Count(dead, 3)
 		ch.Holds(dead)
 	}},
+	{"deadletter/of-one-nack-into-a-queue-with-room-for-one", func(s *Script) {
+		ch := s.Channel()
+		ch.buryThree(Table{"x-max-length": int32(1), "x-overflow": "reject-publish"})
+	}},
+	{"deadletter/of-one-nack-into-a-queue-without-time", func(s *Script) {
+		ch := s.Channel()
+		ch.buryThree(Table{"x-message-ttl": int32(0)})
+	}},
 	{"deadletter/exchange-missing", func(s *Script) {
 		ch := s.Channel()
 		q := ch.Own("q", Table{"x-dead-letter-exchange": s.Name("nosuch")})
@@ -254,6 +262,24 @@ var deadLetterCases = []Case{
 		ch.Reject(ch.Get(q, ""), "")
 		ch.Arrives(dead, "no-ack")
 	}},
+	{"deadletter/at-least-once-waits-for-every-queue", func(s *Script) {
+		ch := s.Channel()
+		dlx := ch.OwnExchange("dlx", "fanout", nil)
+		full, all := ch.Own("full", Table{"x-max-length": int32(1), "x-overflow": "reject-publish"}), ch.Own("all", nil)
+		ch.Put("", full, M("it is full"))
+		ch.Bind(full, "", dlx, nil)
+		ch.Bind(all, "", dlx, nil)
+		q := ch.Quorum("q", Table{
+			"x-dead-letter-exchange": dlx, "x-dead-letter-strategy": "at-least-once",
+			"x-overflow": "reject-publish", "x-max-length": int32(1),
+		})
+		ch.PutAll(q, "a", "b")
+		ch.Get(q, "")
+		ch.Nack(ch.Get(q, ""), "multiple")
+		ch.Count(all, 2)
+		// They are still in it, and it is as full as before.
+		ch.PutAll(q, "c", "d")
+	}},
 	{"deadletter/transient-and-persistent", func(s *Script) {
 		ch := s.Channel()
 		dead, args := ch.graveyard(nil)
@@ -339,6 +365,22 @@ var deliveryLimitCases = []Case{
 		ch.say("25 rejects")
 		ch.Arrives(q, "no-ack")
 	}},
+	{"deliverylimit/without-one-what-a-consumer-nacks", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-delivery-limit": int32(-1)})
+		ch.PutAll(q, "a", "b", "c")
+		ch.Qos(1, 0, "")
+		ch.Consume(q, "t", "", nil)
+		ch.Nack(ch.Receive("t", 1)[0], "requeue")
+		for range 3 {
+			for _, tag := range ch.Receive("t", 1) {
+				ch.Ack(tag, "")
+			}
+		}
+	}},
+	{"deliverylimit/without-one-a-nack", withoutLimit(func(ch *Channel, tag uint64) { ch.Nack(tag, "requeue") })},
+	{"deliverylimit/without-one-a-reject", withoutLimit(func(ch *Channel, tag uint64) { ch.Reject(tag, "requeue") })},
+	{"deliverylimit/without-one-a-close", withoutLimit(func(ch *Channel, _ uint64) { ch.Close() })},
 	{"deliverylimit/zero", func(s *Script) {
 		ch := s.Channel()
 		dead, args := ch.graveyard(Table{"x-delivery-limit": int32(0)})
@@ -436,6 +478,31 @@ var deliveryLimitCases = []Case{
 		ch.Reject(ch.Arrives(q, ""), "requeue")
 		ch.Arrives(dead, "no-ack")
 	}},
+}
+
+// buryThree dead-letters three messages with one nack into a queue with a consumer.
+func (ch *Channel) buryThree(target Table) {
+	dead := ch.Own("dead", target)
+	q := ch.Own("q", Table{"x-dead-letter-exchange": "", "x-dead-letter-routing-key": dead})
+	ch.Consume(dead, "t", "", nil)
+	ch.PutAll(q, "a", "b", "c")
+	ch.Get(q, "")
+	ch.Get(q, "")
+	ch.Nack(ch.Get(q, ""), "multiple")
+	ch.Receive("t", 3)
+}
+
+// withoutLimit gives the first of three messages back to a quorum queue that has no
+// delivery limit.
+func withoutLimit(giveBack func(ch *Channel, tag uint64)) func(*Script) {
+	return func(s *Script) {
+		ch, other := s.Channel(), s.Channel()
+		q := ch.Quorum("q", Table{"x-delivery-limit": int32(-1)})
+		ch.PutAll(q, "a", "b", "c")
+		giveBack(other, other.Get(q, ""))
+		ch.Count(q, 3)
+		ch.Holds(q)
+	}
 }
 
 // ArrivesIn waits for a message in any of the queues.

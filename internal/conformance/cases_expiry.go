@@ -11,6 +11,13 @@ func (ch *Channel) graveyard(more Table) (dead string, args Table) {
 	return dead, args
 }
 
+// tick lets a moment pass, by the broker's clock.
+func (ch *Channel) tick() {
+	ticked, args := ch.graveyard(nil)
+	ch.Put("", ch.Own("clock", args), expiring("tick", "300"))
+	ch.Arrives(ticked, "no-ack")
+}
+
 // expiring is a message with an expiration.
 func expiring(body, ms string) Msg { return Msg{Body: []byte(body), Expiration: ms} }
 
@@ -134,6 +141,29 @@ var expiryCases = []Case{
 			ch.Arrives(dead, "no-ack")
 		}
 	}},
+	{"ttl/not-behind-a-higher-priority", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(Table{"x-max-priority": int32(5)})
+		q, clock := ch.Own("q", args), ch.Own("clock", args)
+		ch.Put("", q, Msg{Body: []byte("high"), Priority: 5})
+		ch.Put("", q, Msg{Body: []byte("low"), Priority: 1, Expiration: "1"})
+		ch.Put("", clock, expiring("tick", "300"))
+		ch.Arrives(dead, "no-ack")
+		ch.Look(q)
+		ch.Get(q, "no-ack")
+		ch.Arrives(dead, "no-ack")
+		ch.Look(q)
+	}},
+	{"ttl/at-the-head-of-each-priority-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", nil)
+		ch.Put("", q, Msg{Body: []byte("high"), Priority: 5})
+		ch.Put("", q, Msg{Body: []byte("low"), Priority: 1, Expiration: "1"})
+		ch.tick()
+		ch.Put("", q, M("last"))
+		ch.Count(q, 2)
+		ch.Holds(q)
+	}},
 	{"ttl/not-while-it-is-held", func(s *Script) {
 		ch := s.Channel()
 		dead, args := ch.graveyard(nil)
@@ -216,5 +246,22 @@ var expiryCases = []Case{
 		ch.Arrives(dead, "no-ack")
 		other.vanishes(q)
 		ch.Look(q)
+	}},
+	{"expires/quorum-whoever-looks", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-expires": int32(1000)})
+		ch.Gone(q)
+	}},
+	{"expires/quorum-not-while-a-message-is-held", func(s *Script) {
+		ch := s.Channel()
+		dead, args := ch.graveyard(nil)
+		q, clock := ch.Quorum("q", Table{"x-expires": int32(1000)}), ch.Own("clock", args)
+		ch.Put("", q, M("a"))
+		tag := ch.Get(q, "")
+		ch.Put("", clock, expiring("tick", "8000"))
+		ch.Arrives(dead, "no-ack")
+		ch.Look(q)
+		ch.Ack(tag, "")
+		ch.Gone(q)
 	}},
 }

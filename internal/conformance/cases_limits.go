@@ -142,4 +142,54 @@ var limitCases = []Case{
 		ch.Count(q, 2)
 		ch.Holds(q)
 	}},
+	{"limits/what-comes-back-is-offered-within-the-limit", func(s *Script) {
+		ch := s.Channel()
+		ch.comeBack(ch.Own("q", Table{"x-max-length": int32(1)}))
+	}},
+	{"limits/what-comes-back-to-quorum-is-offered-first", func(s *Script) {
+		ch := s.Channel()
+		ch.comeBack(ch.Quorum("q", Table{"x-max-length": int32(1)}))
+	}},
+	{"limits/what-a-closed-channel-held-is-offered-within-the-limit", func(s *Script) {
+		ch, other := s.Channel(), s.Channel()
+		q := ch.Own("q", Table{"x-max-length": int32(1)})
+		other.Consume(q, "holds", "", nil)
+		ch.PutAll(q, "a", "b")
+		other.Receive("holds", 2)
+		ch.Consume(q, "t", "", nil)
+		other.Close()
+		ch.Receive("t", 1)
+		ch.Silent("t")
+	}},
+	{"limits/dead-letters-that-wait-count-by-bytes", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{
+			"x-max-length-bytes": int32(10000), "x-overflow": "reject-publish",
+			"x-dead-letter-exchange": s.Name("nosuch"), "x-dead-letter-strategy": "at-least-once",
+		})
+		ch.Put("", q, M(strings.Repeat("a", 12000)))
+		ch.Reject(ch.Get(q, ""), "")
+		ch.tick() // for the publisher to hear of it
+		ch.PutAll(q, "b", "c")
+	}},
+	{"limits/delayed-retries-count-by-bytes", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{
+			"x-max-length-bytes": int32(10000), "x-overflow": "reject-publish",
+			"x-delayed-retry-type": "all", "x-delayed-retry-min": int32(30000), "x-delayed-retry-max": int32(30000),
+		})
+		ch.Put("", q, M(strings.Repeat("a", 12000)))
+		ch.Reject(ch.Get(q, ""), "requeue")
+		ch.tick() // as above
+		ch.PutAll(q, "b", "c")
+	}},
+}
+
+// comeBack has a consumer give back three messages that it holds of the queue.
+func (ch *Channel) comeBack(queue string) {
+	ch.Consume(queue, "t", "", nil)
+	ch.PutAll(queue, "a", "b", "c")
+	ch.Nack(ch.Receive("t", 3)[2], "multiple requeue")
+	ch.Receive("t", 1)
+	ch.Silent("t")
 }

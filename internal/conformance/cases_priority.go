@@ -9,6 +9,21 @@ func (ch *Channel) byPriority(queue string, priorities ...uint8) {
 	ch.Holds(queue)
 }
 
+// follows cancels the one that is active of four consumers, which differ in prefetch.
+func (ch *Channel) follows(queue, next string) {
+	ch.Consume(queue, "first", "", nil)
+	for _, c := range []struct {
+		tag      string
+		prefetch int
+	}{{"small", 1}, {"large", 100}, {"unlimited", 0}} {
+		ch.Qos(c.prefetch, 0, "")
+		ch.Consume(queue, c.tag, "", nil)
+	}
+	ch.Cancel("first")
+	ch.Put("", queue, M("a"))
+	ch.Receive(next, 1)
+}
+
 var priorityCases = []Case{
 	{"priority/of-messages", func(s *Script) {
 		ch := s.Channel()
@@ -137,6 +152,30 @@ var priorityCases = []Case{
 		ch.Silent("high")
 		ch.Ack(tags[1], "")
 		ch.Receive("high", 1)
+	}},
+	{"sac/replaced-and-back-it-waits-for-what-it-holds-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		q := ch.Quorum("q", Table{"x-single-active-consumer": true})
+		ch.Consume(q, "low", "", nil)
+		ch.PutAll(q, "a", "b")
+		tags := ch.Receive("low", 2)
+		ch.Consume(q, "high", "", Table{"x-priority": int32(5)})
+		ch.Put("", q, M("c"))
+		ch.ConsumerCount(q, 1)
+		ch.Cancel("high")
+		ch.Silent("low")
+		ch.Ack(tags[0], "")
+		ch.Silent("low")
+		ch.Ack(tags[1], "")
+		ch.Receive("low", 1)
+	}},
+	{"sac/the-longest-waiting-follows", func(s *Script) {
+		ch := s.Channel()
+		ch.follows(ch.Own("q", Table{"x-single-active-consumer": true}), "small")
+	}},
+	{"sac/the-largest-prefetch-follows-on-quorum", func(s *Script) {
+		ch := s.Channel()
+		ch.follows(ch.Quorum("q", Table{"x-single-active-consumer": true}), "unlimited")
 	}},
 	{"sac/get", func(s *Script) {
 		ch := s.Channel()

@@ -236,6 +236,9 @@ func (ch *Channel) cancel(tag string) {
 func (q *queue) drop(c *consumer, reason string) {
 	c.leaveTurn()
 	c.gone = true
+	if c.queue.kind == quorum && c.unacked > 0 {
+		c.queue.holders++
+	}
 	q.consumers = remove(q.consumers, c)
 	if q.exclusive == c {
 		q.exclusive = nil

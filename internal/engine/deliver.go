@@ -115,6 +115,9 @@ func (ch *Channel) hold(e *entry, timeout int64) {
 	q := e.queue
 	q.unacked++
 	q.unackedBytes += int64(len(e.msg.body))
+	if q.kind == quorum && e.holder == nil {
+		q.holders++
+	}
 	ch.unacked.push(e)
 	e.due = 0
 	if timeout > 0 && (q.kind == quorum || ch.broker.opts.Rules == Rules42) {
@@ -136,11 +139,15 @@ func (ch *Channel) letGo(e *entry) {
 	if q.kind == quorum && q.unacked == 0 {
 		q.used()
 	}
-	if c := e.holder; c != nil {
+	c := e.holder
+	if c != nil {
 		c.unacked--
 		if q.kind == classic {
 			ch.globalHeld--
 		}
+	}
+	if q.kind == quorum && (c == nil || c.gone && c.unacked == 0) {
+		q.holders--
 	}
 }
 

@@ -500,9 +500,9 @@ func TestWhichHeadsExpire(t *testing.T) {
 	}
 }
 
-// TestWithoutADeliveryLimitANackedMessageGoesToTheEnd: what comes back in another way
+// TestBefore43WithoutADeliveryLimitANackedMessageGoesToTheEnd: what comes back in another way
 // goes to the front all the same.
-func TestWithoutADeliveryLimitANackedMessageGoesToTheEnd(t *testing.T) {
+func TestBefore43WithoutADeliveryLimitANackedMessageGoesToTheEnd(t *testing.T) {
 	t.Parallel()
 	nack := func(c *client) { c.ok(c.Nack(&wire.BasicNack{DeliveryTag: 1, Requeue: true})) }
 	reject := func(c *client) { c.ok(c.Reject(&wire.BasicReject{DeliveryTag: 1, Requeue: true})) }
@@ -513,10 +513,10 @@ func TestWithoutADeliveryLimitANackedMessageGoesToTheEnd(t *testing.T) {
 		back  func(*client)
 		want  string
 	}{
-		{"nack", engine.Rules43, -1, nack, "2 3 1 "},
+		{"nack", engine.Rules43, -1, nack, "1 2 3 "},
 		{"reject", engine.Rules43, -1, reject, "1 2 3 "},
 		{"close", engine.Rules43, -1, (*client).Close, "1 2 3 "},
-		{"nack with a limit", engine.Rules43, 20, nack, "1 2 3 "},
+		{"nack with a limit before 4.3", engine.Rules42, 20, nack, "1 2 3 "},
 		{"nack before 4.3", engine.Rules42, -1, nack, "2 3 1 "},
 		{"reject before 4.3", engine.Rules42, -1, reject, "2 3 1 "},
 		{"close before 4.3", engine.Rules42, -1, (*client).Close, "1 2 3 "},

@@ -69,6 +69,7 @@ type queue struct {
 	fresh        *entry // came in last: it is not expired before it was offered
 	unacked      int
 	unackedBytes int64
+	holders      int        // of a quorum queue: gets that are not settled, and cancelled consumers that hold something
 	delayed      []*delayed // held by delayed retry, by time
 	stuck        []*stuck   // dead letters that have not arrived
 	asideBytes   int64      // of delayed and stuck
@@ -452,7 +453,7 @@ func (q *queue) readyCount() int {
 }
 
 // consumerCount is what declare counts: of a quorum queue's consumers those that
-// it serves.
+// it serves, and who else holds a message.
 func (q *queue) consumerCount() int {
 	switch {
 	case q.kind == stream:
@@ -460,5 +461,5 @@ func (q *queue) consumerCount() int {
 	case q.kind == quorum && q.singleActive:
 		return min(1, len(q.consumers))
 	}
-	return len(q.consumers)
+	return len(q.consumers) + q.holders
 }

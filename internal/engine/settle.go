@@ -145,8 +145,7 @@ func (ch *Channel) requeue(e *entry, failed bool, reason string) {
 }
 
 // takeBack puts an entry where its type of queue puts what was delivered before:
-// a classic one where it stood, a quorum one in front of everything new, unless
-// nothing limits its deliveries.
+// a classic one where it stood, a quorum one in front of everything new.
 func (q *queue) takeBack(e *entry, failed bool, reason string) {
 	rules := q.vhost.broker.opts.Rules
 	e.redelivered = true
@@ -161,9 +160,9 @@ func (q *queue) takeBack(e *entry, failed bool, reason string) {
 		q.ready.giveBack(e, q.levelOf(e.msg))
 		return
 	}
-	// What comes by rabbit_fifo's return, so a nack and before 4.3 a reject too, is then
-	// written anew behind all the rest, without its priority: else its log would grow for ever.
-	if q.deliveryLimit < 0 && (reason == release.reason() || reason == fail.reason() && rules == Rules42) {
+	// Before 4.3 what comes by rabbit_fifo's return, so by nack or reject, is then written
+	// anew behind all the rest, without its priority: else its log would grow for ever.
+	if q.deliveryLimit < 0 && rules == Rules42 && (reason == release.reason() || reason == fail.reason()) {
 		q.nextPos++
 		e.pos = q.nextPos
 		q.ready.push(e, q.levelOf(&message{priority: -1}))
