@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the image mqkit/rabbitmq:<series> from Debian's packages, for machines
-# that cannot pull the official rabbitmq:4-management.
+# that cannot pull the official rabbitmq:4-management. Of the plugins it has the
+# management's and rabbitmq_auth_mechanism_ssl.
 #
 # usage: build.sh [series]      series is 4.3 (default), 4.0 or 3.10
 #
