@@ -54,11 +54,14 @@ type Config struct {
 	Bindings []topology.Binding
 
 	// Workers is how many handlers run at once. One worker keeps the order of
-	// the queue. Defaults to 1.
+	// the queue. After a lost connection that takes a queue with a single active consumer:
+	// without, RabbitMQ may serve the next session before it has noticed the end of the
+	// old one, and what that held comes behind newer ones. Defaults to 1.
 	Workers int
 
 	// OrderBy gives the key within which order is kept while many workers run:
-	// deliveries of one key go to one worker. A delivery that failed and is given
+	// deliveries of one key go to one worker, in the order in which they come, see
+	// Workers. A delivery that failed and is given
 	// out again comes after later ones of its key. It is called by the goroutine that
 	// reads the session's deliveries: while it blocks, nothing more is handed out, and
 	// neither a broker's cancel nor the end of Run's ctx is heeded. Two calls may run at
