@@ -199,7 +199,7 @@ func TestHandlerMayEndWhileItsDrainCloses(t *testing.T) {
 // on it.
 func TestDrainGivesBackWhatIsPaused(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, consumer.Config{DrainTimeout: patience}, func(context.Context, *consumer.Delivery) error { return errors.New("no database") })
+	f := newFixture(t, consumer.Config{}, func(context.Context, *consumer.Delivery) error { return errors.New("no database") })
 	f.enqueue("a", "b", "c", "d", "e", "f", "g", "h")
 	f.until("the pauses are long", func() bool { s := f.Status(); return s.Failures >= 8 && s.Paused > 0 })
 	f.stop()
