@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/mqkit/mqkit/consumer"
@@ -24,6 +25,11 @@ func aStream() setup {
 	return func(_ *mqtest.Config, pool *reconnect.Config) {
 		pool.Topology.Queues = []topology.Queue{{Name: "q", Type: topology.Stream}}
 	}
+}
+
+// seldom has a pool that is refused for minutes try once a second: each try costs real time.
+func seldom(_ *mqtest.Config, pool *reconnect.Config) {
+	pool.Backoff = func() backoff.BackOff { return backoff.NewConstantBackOff(time.Second) }
 }
 
 // streaming is a stream with messages 0 to n-1, consumed from an offset.
@@ -130,7 +136,7 @@ func TestAStreamGoesOnWithWhatCameWhileNobodyWasSubscribed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				g := newGate()
-				f := newMemoryFixture(t, consumer.Config{Offset: offset}, g.handle, aStream())
+				f := newMemoryFixture(t, consumer.Config{Offset: offset}, g.handle, aStream(), seldom)
 				f.until("it is subscribed", func() bool { return f.Status().Subscribed })
 				time.Sleep(time.Minute) // in the bubble
 				for _, bodies := range [][]string{{}, {}, {"a"}} {
