@@ -35,7 +35,7 @@ func seldom(_ *mqtest.Config, pool *reconnect.Config) {
 // streaming is a stream with messages 0 to n-1, consumed from an offset.
 func streaming(t *testing.T, n int, cfg consumer.Config, h consumer.Handler) *fixture {
 	t.Helper()
-	f := newFixture(t, cfg, h, aStream())
+	f := newMemoryFixture(t, cfg, h, aStream())
 	for i := range n {
 		f.enqueue(fmt.Sprint(i))
 	}
@@ -75,42 +75,43 @@ func TestAStreamIsConsumedFromAnOffset(t *testing.T) {
 // TestAStreamGoesOnBehindWhatWasDone: after a cut, at the first delivery whose handler
 // had not finished.
 func TestAStreamGoesOnBehindWhatWasDone(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	f := streaming(t, 6, consumer.Config{Offset: consumer.OffsetFirst, Workers: 3, Prefetch: 10}, g.handle)
-	calls := map[string]*call{}
-	for range 3 {
-		c := g.next(t)
-		calls[string(c.Body)] = c
-	}
-	if n, ok := calls["2"].StreamOffset(); !ok || n != 2 {
-		t.Errorf("offset %d, %v", n, ok)
-	}
-	calls["0"].end <- nil
-	calls["2"].end <- nil // beyond what is not done
-	third, fourth := g.next(t), g.next(t)
-	f.cut(f.subscription)
-	if err := calls["1"].cause(t); !errors.Is(err, consumer.ErrStale) {
-		t.Errorf("%v", err)
-	}
-	third.cause(t)
-	fourth.cause(t)
-	again := f.renewed()
-	args, _ := again.Field("arguments").(map[string]any)
-	if args["x-stream-offset"] != int64(1) {
-		t.Errorf("it went on at %v, want 1", args["x-stream-offset"])
-	}
-	seen := map[string]bool{}
-	for range 5 {
-		c := g.next(t)
-		seen[string(c.Body)] = true
-		c.end <- nil
-	}
-	for _, want := range []string{"1", "2", "3", "4", "5"} {
-		if !seen[want] {
-			t.Errorf("%s did not come again: %v", want, seen)
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := streaming(t, 6, consumer.Config{Offset: consumer.OffsetFirst, Workers: 3, Prefetch: 10}, g.handle)
+		calls := map[string]*call{}
+		for range 3 {
+			c := g.next(t)
+			calls[string(c.Body)] = c
 		}
-	}
+		if n, ok := calls["2"].StreamOffset(); !ok || n != 2 {
+			t.Errorf("offset %d, %v", n, ok)
+		}
+		calls["0"].end <- nil
+		calls["2"].end <- nil // beyond what is not done
+		third, fourth := g.next(t), g.next(t)
+		f.cut(f.subscription)
+		if err := calls["1"].cause(t); !errors.Is(err, consumer.ErrStale) {
+			t.Errorf("%v", err)
+		}
+		third.cause(t)
+		fourth.cause(t)
+		again := f.renewed()
+		args, _ := again.Field("arguments").(map[string]any)
+		if args["x-stream-offset"] != int64(1) {
+			t.Errorf("it went on at %v, want 1", args["x-stream-offset"])
+		}
+		seen := map[string]bool{}
+		for range 5 {
+			c := g.next(t)
+			seen[string(c.Body)] = true
+			c.end <- nil
+		}
+		for _, want := range []string{"1", "2", "3", "4", "5"} {
+			if !seen[want] {
+				t.Errorf("%s did not come again: %v", want, seen)
+			}
+		}
+	})
 }
 
 // TestAStreamGoesOnWithWhatWasNotDoneFirst: from an offset that moves, such as next, the
@@ -193,37 +194,38 @@ func TestAStreamGoesOnThoughTheBrokersClockIsBehind(t *testing.T) {
 // TestAStreamsFailedDeliveryIsHandledAgain: nothing can be given back, and what is
 // behind it waits.
 func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
-	t.Parallel()
-	var bodies []string
-	done := make(chan struct{})
-	outcomes := []error{errors.New("failed"), consumer.Reject(nil), consumer.Requeue(nil), consumer.Release(nil), nil, nil}
-	f := streaming(t, 2, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
-		for name, settle := range map[string]func() error{"reject": d.Reject, "requeue": d.Requeue, "release": d.Release} {
-			if err := settle(); !errors.Is(err, consumer.ErrStream) {
-				t.Errorf("%s: %v", name, err)
+	inBubble(t, func(t *testing.T) {
+		var bodies []string
+		done := make(chan struct{})
+		outcomes := []error{errors.New("failed"), consumer.Reject(nil), consumer.Requeue(nil), consumer.Release(nil), nil, nil}
+		f := streaming(t, 2, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
+			for name, settle := range map[string]func() error{"reject": d.Reject, "requeue": d.Requeue, "release": d.Release} {
+				if err := settle(); !errors.Is(err, consumer.ErrStream) {
+					t.Errorf("%s: %v", name, err)
+				}
 			}
+			bodies = append(bodies, string(d.Body))
+			if len(bodies) == len(outcomes) {
+				close(done)
+			}
+			return outcomes[len(bodies)-1]
+		})
+		receive(t, done)
+		if want := []string{"0", "0", "0", "0", "0", "1"}; !slices.Equal(bodies, want) {
+			t.Errorf("handled %v, want %v", bodies, want)
 		}
-		bodies = append(bodies, string(d.Body))
-		if len(bodies) == len(outcomes) {
-			close(done)
+		f.until("both are acked", func() bool { return f.Status().Acked == 2 })
+		if s := f.Stats(); s.Failures != 4 || s.Deliveries != 2 || s.Rejected+s.Requeued+s.Released != 0 {
+			t.Errorf("%+v", s)
 		}
-		return outcomes[len(bodies)-1]
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		for _, e := range f.received.of("basic.nack", "basic.reject") {
+			t.Errorf("the broker was sent %s", settled(e))
+		}
 	})
-	receive(t, done)
-	if want := []string{"0", "0", "0", "0", "0", "1"}; !slices.Equal(bodies, want) {
-		t.Errorf("handled %v, want %v", bodies, want)
-	}
-	f.until("both are acked", func() bool { return f.Status().Acked == 2 })
-	if s := f.Stats(); s.Failures != 4 || s.Deliveries != 2 || s.Rejected+s.Requeued+s.Released != 0 {
-		t.Errorf("%+v", s)
-	}
-	f.stop()
-	if err := f.wait(); err != nil {
-		t.Error(err)
-	}
-	for _, e := range f.received.of("basic.nack", "basic.reject") {
-		t.Errorf("the broker was sent %s", settled(e))
-	}
 }
 
 // TestAnOffsetAmongTheArgumentsMakesItAStream, although nothing else tells.
@@ -339,34 +341,36 @@ func (f *fixture) consumeStream(cfg consumer.Config, h consumer.Handler) (c *con
 
 // TestAStreamsHandlerThatEndsItsGoroutineIsCalledAgain by another worker.
 func TestAStreamsHandlerThatEndsItsGoroutineIsCalledAgain(t *testing.T) {
-	t.Parallel()
-	calls := 0
-	f := streaming(t, 2, consumer.Config{Offset: consumer.OffsetFirst}, func(context.Context, *consumer.Delivery) error {
-		if calls++; calls < 3 {
-			runtime.Goexit()
+	inBubble(t, func(t *testing.T) {
+		calls := 0
+		f := streaming(t, 2, consumer.Config{Offset: consumer.OffsetFirst}, func(context.Context, *consumer.Delivery) error {
+			if calls++; calls < 3 {
+				runtime.Goexit()
+			}
+			return nil
+		})
+		f.until("both are acked", func() bool { return f.Status().Acked == 2 })
+		if s := f.Status(); calls != 4 || s.Failures != 2 || s.Handling != 0 {
+			t.Errorf("%d calls, %+v", calls, s)
 		}
-		return nil
 	})
-	f.until("both are acked", func() bool { return f.Status().Acked == 2 })
-	if s := f.Status(); calls != 4 || s.Failures != 2 || s.Handling != 0 {
-		t.Errorf("%d calls, %+v", calls, s)
-	}
 }
 
 // TestADrainEndsAStreamThatWaitsToTryAgain: at once, and gives nothing back.
 func TestADrainEndsAStreamThatWaitsToTryAgain(t *testing.T) {
-	t.Parallel()
-	failed := make(chan struct{}, 100)
-	f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetFirst, DrainTimeout: time.Hour}, func(context.Context, *consumer.Delivery) error {
-		failed <- struct{}{}
-		return errors.New("failed")
+	inBubble(t, func(t *testing.T) {
+		failed := make(chan struct{}, 100)
+		f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetFirst, DrainTimeout: time.Hour}, func(context.Context, *consumer.Delivery) error {
+			failed <- struct{}{}
+			return errors.New("failed")
+		})
+		receive(t, failed)
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		f.unsettled(0)
 	})
-	receive(t, failed)
-	f.stop()
-	if err := f.wait(); err != nil {
-		t.Error(err)
-	}
-	f.unsettled(0)
 }
 
 // loseStream has the broker cancel the subscription, and say to the next one that there is
@@ -393,15 +397,16 @@ func (f *fixture) beginsAnew() {
 
 // TestAStreamThatIsGoneBeginsAnew: what comes back under its name is another one.
 func TestAStreamThatIsGoneBeginsAnew(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetNext}, g.handle)
-	f.until("it is subscribed", func() bool { return f.Status().Subscribed })
-	f.enqueue("late")
-	g.next(t).end <- nil
-	f.until("it is acked", func() bool { return f.Status().Acked == 1 })
-	f.loseStream()
-	f.beginsAnew()
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetNext}, g.handle)
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		f.enqueue("late")
+		g.next(t).end <- nil
+		f.until("it is acked", func() bool { return f.Status().Acked == 1 })
+		f.loseStream()
+		f.beginsAnew()
+	})
 }
 
 // TestAStreamThatIsDeclaredAgainBeginsAnew: the pool has it back before anything is answered by a
@@ -480,17 +485,18 @@ func TestAStreamThatCannotBeUsedForAWhileGoesOn(t *testing.T) {
 
 // TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins: it may end long after.
 func TestAHandlerOfAGoneStreamDoesNotSayWhereTheNewOneBegins(t *testing.T) {
-	t.Parallel()
-	g := newGate()
-	f := streaming(t, 4, consumer.Config{Offset: consumer.OffsetFirst}, g.handle)
-	for range 3 {
-		g.next(t).end <- nil
-	}
-	late := g.next(t)
-	f.loseStream()
-	late.end <- nil
-	f.nextOn(f.subscription, "channel.close") // that of the cancelled subscription
-	f.beginsAnew()
+	inBubble(t, func(t *testing.T) {
+		g := newGate()
+		f := streaming(t, 4, consumer.Config{Offset: consumer.OffsetFirst}, g.handle)
+		for range 3 {
+			g.next(t).end <- nil
+		}
+		late := g.next(t)
+		f.loseStream()
+		late.end <- nil
+		f.nextOn(f.subscription, "channel.close") // that of the cancelled subscription
+		f.beginsAnew()
+	})
 }
 
 func TestAStreamWantsAPrefetchAndOneOffset(t *testing.T) {
