@@ -31,17 +31,8 @@ import (
 // with signals. What needs no broker is tested next to them, in cmd.
 func TestCommandLineTools(t *testing.T) {
 	skipShort(t)
-	bin := t.TempDir()
-	args := []string{"build", "-o", bin + string(filepath.Separator)}
-	if underRace() {
-		args = append(args, "-race")
-	}
-	build := exec.CommandContext(t.Context(), "go", append(args, "./cmd/mqpub", "./cmd/mqsub")...)
-	build.Dir = ".."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the tools: %v\n%s", err, out)
-	}
-	c := tools{bin}
+	c := tools{t.TempDir()}
+	build(t, c.dir, "./cmd/mqpub", "./cmd/mqsub")
 	t.Run("Transcripts", c.testTranscripts)
 	for name, test := range map[string]func(*testing.T, tools){
 		"ErrorsAreOneLineWithoutPasswords":           testErrorLines,
@@ -68,11 +59,19 @@ func TestCommandLineTools(t *testing.T) {
 	}
 }
 
-// underRace reports whether this test binary has the race detector, which the
-// programs it runs should have then too.
-func underRace() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
+// build builds the programs of packages, paths from the module's root, into dir; with
+// the race detector if this test binary has it.
+func build(t *testing.T, dir string, packages ...string) {
+	t.Helper()
+	args := []string{"build", "-o", dir + string(filepath.Separator)}
+	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+		args = append(args, "-race")
+	}
+	cmd := exec.CommandContext(t.Context(), "go", append(args, packages...)...)
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %v: %v\n%s", packages, err, out)
+	}
 }
 
 // tools are the built programs.

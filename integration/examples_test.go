@@ -24,16 +24,10 @@ import (
 // TestExamples runs the programs in examples/ as their readers do: as processes.
 func TestExamples(t *testing.T) {
 	skipShort(t)
-	bin := t.TempDir()
-	for _, example := range []string{
-		"hello/producer", "hello/consumer", "workqueue/producer", "workqueue/worker", "emitter", "quickstart",
-	} {
-		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, example), "./examples/"+example)
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", example, err, out)
-		}
-	}
+	e := examples{t.TempDir()}
+	build(t, filepath.Join(e.dir, "hello"), "./examples/hello/producer", "./examples/hello/consumer")
+	build(t, filepath.Join(e.dir, "workqueue"), "./examples/workqueue/producer", "./examples/workqueue/worker")
+	build(t, e.dir, "./examples/emitter", "./examples/quickstart")
 	for name, test := range map[string]func(*testing.T, examples){
 		"HelloProducerFirst":                       testHelloProducerFirst,
 		"HelloConsumerFirst":                       testHelloConsumerFirst,
@@ -53,7 +47,7 @@ func TestExamples(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, examples{bin})
+			test(t, e)
 		})
 	}
 }
@@ -512,14 +506,14 @@ func testWorkqueueDrains(t *testing.T, e examples) {
 	w := e.startWorkers(t, brokerURL, strconv.Itoa(prefetch), "500ms")[0]
 	e.run(t, brokerURL, 0, "workqueue/producer", "-n", strconv.Itoa(n))
 	w.awaitText(t, w.stdout, "done")
+	most := len(tasksDone(w)) + 2 // one that was ending, and the one under way; no other is begun
 	w.interrupt(t)
 	w.mustExit(t, 0)
 	did := len(tasksDone(w))
-	most := 2 // the one under way is finished, no other is begun
 	conn, _ := dial(t, brokerURL)
 	version, _ := conn.Properties["version"].(string)
 	if before, err := meets(version, "<4.3"); err != nil || before {
-		most = 1 + prefetch + 1 // nothing goes back uncounted there: what was prefetched is worked through
+		most += prefetch // nothing goes back uncounted there: what was prefetched is worked through
 	}
 	if did > most {
 		t.Errorf("it did %d tasks, want at most %d", did, most)

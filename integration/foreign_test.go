@@ -358,15 +358,8 @@ func TestMovingFromPikaSaysWhatHappens(t *testing.T) {
 	}
 	mustHold(t, brokerURL, "example_queue", 0) // acked, and handled by nobody
 
-	bin := t.TempDir()
-	for _, program := range []string{"producer", "consumer"} {
-		build := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "hello", program), "./examples/hello/"+program)
-		build.Dir = ".."
-		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("%v\n%s", err, out)
-		}
-	}
-	e := examples{bin}
+	e := examples{t.TempDir()}
+	build(t, filepath.Join(e.dir, "hello"), "./examples/hello/producer", "./examples/hello/consumer")
 	p := e.run(t, brokerURL, 1, "hello/producer")
 	if said := strings.TrimSpace(p.stderr.String()); !strings.Contains(doc, said) {
 		t.Errorf("the text is not that of %s: %s", movingFromPika, said)

@@ -10,11 +10,13 @@ import (
 	"github.com/mqkit/mqkit/mqtest"
 )
 
-// What a million messages cost that were published and confirmed.
+// What a million messages cost that were published and confirmed. What other tests
+// have in memory meanwhile is counted along, and is little beside it.
 func TestMillionMessagesTakeLittle(t *testing.T) {
 	if testing.Short() || raceDetector {
 		t.Skip("a million messages")
 	}
+	t.Parallel()
 	const n, window, size, limit = 1_000_000, 1000, 256, 600
 	b := mqtest.New(t)
 	p := raw(t, b.Stage)
