@@ -17,7 +17,6 @@ var known = map[string]string{}
 var knownByRules42 = map[string]string{
 	"handshake/frame-max-too-small":    "4.1 raised the least frame-max to 8192, and Rules42 is 4.2 there",
 	"frame/body-longer-than-announced": "4.0 says nothing any more, and leaves the socket open",
-	"retry/delayed-are-not-ready":      "nothing is delayed before 4.3; the one message was counted before the other had come back",
 }
 
 func TestConformance(t *testing.T) {
