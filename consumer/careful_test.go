@@ -2,6 +2,7 @@ package consumer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -122,6 +123,34 @@ func TestOneByOneHasAnEndWithoutAPrefetchToo(t *testing.T) {
 		}
 		if want := "[0 1 0]"; fmt.Sprint(asked) != want { // 0 is no bound
 			t.Errorf("the sessions ask for %v at a time, want %s", asked, want)
+		}
+	})
+}
+
+// TestWhatFailsHoldsOthersUpOnlyBrieflyWhileOneIsAskedForAtATime: it comes first each time,
+// and with its usual pauses the others would wait for most of an hour.
+func TestWhatFailsHoldsOthersUpOnlyBrieflyWhileOneIsAskedForAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		good := make(chan struct{})
+		f := newMemoryFixture(t, consumer.Config{}, func(_ context.Context, d *consumer.Delivery) error {
+			if string(d.Body) == "good" {
+				close(good)
+				return nil
+			}
+			return errors.New("failed")
+		}, queues(topology.Queue{Name: "q"}))
+		f.enqueue("bad")
+		f.until("its pauses are long", func() bool { return f.Status().Failures == 8 })
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(541, ""))
+		f.renewed()
+		f.enqueue("good")
+		began := time.Now()
+		receive(t, good)
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("it was handled after %v", took)
+		}
+		if n := f.Status().Failures; n < 100 {
+			t.Errorf("it was not behind what fails: %d failures", n)
 		}
 	})
 }

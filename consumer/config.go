@@ -21,6 +21,7 @@ const Unlimited = -1
 const (
 	defaultWorkers       = 1
 	defaultPrefetch      = 100
+	mostPrefetch         = 65535 // it is a short
 	defaultFlushInterval = 2 * time.Millisecond
 
 	// defaultHandlerTimeout is half of what RabbitMQ gives a consumer for an ack.
@@ -72,8 +73,11 @@ type Config struct {
 
 	// Prefetch is how many deliveries the broker may send ahead of their
 	// settlement. A small value shares work fairly among consumers with slow
-	// handlers, 1 most of all; a large one keeps fast handlers busy. Unlimited
-	// is possible, but for a stream. Defaults to 100, or to Workers if that is more.
+	// handlers, 1 most of all; a large one keeps fast handlers busy. A delivery whose
+	// handler has failed counts until it is released, and on a quorum queue it is then
+	// the first again: from RabbitMQ 4.3 on, as many messages that always fail as
+	// Prefetch keep all others waiting, see Handler. Unlimited is possible, but for a
+	// stream. Defaults to 100, or to Workers if that is more, up to AMQP's 65535.
 	Prefetch int
 
 	// Exclusive makes this the only consumer of the queue. Defaults to false.
@@ -188,11 +192,11 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 	case cfg.Prefetch == Unlimited && cfg.isStream(pool):
 		fault("Prefetch is Unlimited: RabbitMQ wants a bound for a stream")
 	case cfg.Prefetch == 0:
-		cfg.Prefetch = max(defaultPrefetch, cfg.Workers)
+		cfg.Prefetch = min(max(defaultPrefetch, cfg.Workers), mostPrefetch)
 	case cfg.Prefetch < Unlimited:
 		fault("Prefetch is %d: must be positive, or Unlimited", cfg.Prefetch)
-	case cfg.Prefetch > 65535:
-		fault("Prefetch is %d: AMQP allows 65535, or Unlimited", cfg.Prefetch)
+	case cfg.Prefetch > mostPrefetch:
+		fault("Prefetch is %d: AMQP allows %d, or Unlimited", cfg.Prefetch, mostPrefetch)
 	}
 	for _, d := range []struct {
 		name string

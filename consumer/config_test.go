@@ -37,6 +37,8 @@ func TestConfigNamesEveryFault(t *testing.T) {
 		{"two offsets", Config{Queue: "q", Offset: OffsetFirst, Arguments: amqp.Table{"x-stream-offset": "next"}}, "Arguments has x-stream-offset, and Offset is set: use one"},
 		{"no interval", Config{Queue: "q", Offset: OffsetInterval(0)}, "Offset is OffsetInterval(0s): must be positive; OffsetNext begins with what is published from now on"},
 		{"a negative interval of a stream", Config{Queue: "q", Offset: OffsetInterval(-time.Second)}, "Offset is OffsetInterval(-1s)"},
+		{"an interval of centuries", Config{Queue: "q", Offset: OffsetInterval(math.MaxInt64)}, "leads back to before 1970"},
+		{"a time before all others", Config{Queue: "q", Offset: OffsetTime(time.Time{})}, "Offset is OffsetTime(0001-01-01T00:00:00Z): is before 1970; OffsetFirst begins with the oldest message"},
 		{"too large an offset", Config{Queue: "q", Offset: OffsetNumber(math.MaxInt64 + 1)}, "Offset is OffsetNumber(9223372036854775808): AMQP allows 9223372036854775807"},
 		{"a stream of its own without a bound", Config{Declare: &topology.Queue{Name: "q", Type: topology.Stream}, Prefetch: Unlimited}, "RabbitMQ wants a bound for a stream"},
 		{"a name that is too long", Config{Queue: strings.Repeat("q", 256)}, "has 256 bytes"},
@@ -45,6 +47,16 @@ func TestConfigNamesEveryFault(t *testing.T) {
 		c.cfg.Logger = slog.New(slog.DiscardHandler)
 		if _, err := c.cfg.withDefaults(new(reconnect.Pool)); err == nil || !strings.Contains(err.Error(), c.fault) {
 			t.Errorf("%s: %v, want %q", c.claim, err, c.fault)
+		}
+	}
+}
+
+func TestPrefetchIsByDefaultAsManyAsWorkButNoMoreThanAMQPAllows(t *testing.T) {
+	t.Parallel()
+	for workers, want := range map[int]int{1: 100, 200: 200, 65535: 65535, 65536: 65535, 65537: 65535} {
+		cfg, err := Config{Queue: "q", Workers: workers, Logger: slog.New(slog.DiscardHandler)}.withDefaults(new(reconnect.Pool))
+		if err != nil || cfg.Prefetch != want {
+			t.Errorf("%d workers have a prefetch of %d, %v; want %d", workers, cfg.Prefetch, err, want)
 		}
 	}
 }

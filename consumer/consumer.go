@@ -23,6 +23,7 @@ type Consumer struct {
 	cfg  Config
 
 	stats stats
+	named named // serve's alone, of which one runs at a time
 
 	mu  sync.Mutex // guards run
 	run *run       // the present or last Run
@@ -66,7 +67,6 @@ type run struct {
 	overdue     atomic.Int64      // of these, the ones that do not heed HandlerTimeout
 	careful     atomic.Int64      // deliveries that are to be settled before more than one is asked for, see beCareful
 	trouble     atomic.Bool       // inARow is not 0
-	named       named             // serve's alone
 
 	mu          sync.Mutex // guards what follows
 	running     bool

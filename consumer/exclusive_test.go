@@ -49,3 +49,62 @@ func TestAnExclusiveQueueIsTriedForUntilItsOldConnectionIsGone(t *testing.T) {
 		}
 	})
 }
+
+// TestTheNextRunTakesUpTheQueueThatTheBrokerHasNamed: it lives on with its connection, and
+// what comes between two runs is in it.
+func TestTheNextRunTakesUpTheQueueThatTheBrokerHasNamed(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		handled := make(chan string, 1)
+		h := func(_ context.Context, d *consumer.Delivery) error {
+			handled <- string(d.Body)
+			return nil
+		}
+		f := newMemoryFixture(t, consumer.Config{Declare: &topology.Queue{Exclusive: true}}, h)
+		name, _ := f.subscription.Field("queue").(string)
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		f.broker.Queue(name).Enqueue(mqtest.Message{Body: []byte("between")})
+		f.run(h)
+		if got := f.subscription.Field("queue"); name == "" || got != name {
+			t.Errorf("the queues are %q and %q", name, got)
+		}
+		if got := receive(t, handled); got != "between" {
+			t.Errorf("it got %q", got)
+		}
+
+		// With its connection it is gone, and the next run has another.
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		f.conn(f.subscription.Conn).Do(mqtest.Cut())
+		f.run(h)
+		if got := f.subscription.Field("queue"); got == name {
+			t.Errorf("it asks for %q, which is gone", got)
+		}
+	})
+}
+
+// TestTheNextRunDeclaresAnotherWhenTheNamedQueueIsGone, as one that goes with its last
+// consumer is.
+func TestTheNextRunDeclaresAnotherWhenTheNamedQueueIsGone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		h := func(context.Context, *consumer.Delivery) error { return nil }
+		f := newMemoryFixture(t, consumer.Config{Declare: &topology.Queue{Exclusive: true, AutoDelete: true}}, h)
+		name := f.subscription.Field("queue")
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		f.run(h)
+		f.until("it is subscribed again", func() bool { return f.Status().Subscribed })
+		if got := f.subscription.Field("queue"); got == name || time.Since(began) > time.Second {
+			t.Errorf("after %v it asks for %q, and had %q", time.Since(began), got, name)
+		}
+	})
+}

@@ -12,8 +12,11 @@ import (
 // Handler handles one delivery. Nil acks it. An error made by Reject, Requeue
 // or Release does that. Any other error, and a panic, releases it after a pause
 // that grows from 100 ms to 30 s while nothing else succeeds: mqkit drops no
-// message by default, and none spins. If the handler has settled the delivery
-// itself, that stands.
+// message by default, and none spins. From RabbitMQ 4.3 on a release counts towards no
+// delivery limit, so such a message comes again for as long as its handler fails: one that
+// is not to be tried for ever is to be rejected, or requeued until the limit, for which
+// topology.DelayedRetry has the queue wait. If the handler has settled the delivery itself,
+// that stands.
 //
 // ctx carries the values of Run's ctx. It ends when the delivery's session is
 // over (its cause wraps ErrStale: the work can no longer be acked and will be

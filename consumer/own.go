@@ -11,7 +11,7 @@ import (
 	"github.com/mqkit/mqkit/topology"
 )
 
-// named is a queue that the broker has named for a session.
+// named is a queue that the broker has named for a session. The next Run takes it up too.
 type named struct {
 	name string
 	on   *reconnect.Channel
@@ -24,9 +24,9 @@ type named struct {
 func (s *session) declareOwn(ctx context.Context) error {
 	r := s.run
 	own := r.cfg.Declare.For(s.ch.ServerVersion())
-	again := own.Name == "" && r.named.name != "" && s.ch.Shares(r.named.on)
+	again := own.Name == "" && r.c.named.name != "" && s.ch.Shares(r.c.named.on)
 	if again {
-		own = topology.Queue{Name: r.named.name, Passive: true}
+		own = topology.Queue{Name: r.c.named.name, Passive: true}
 	}
 	var name atomic.Value // the call may go on when ctx ends
 	err := s.ch.CallSlow(ctx, "declare the subscription's queue", func(raw *amqp.Channel) error {
@@ -37,11 +37,13 @@ func (s *session) declareOwn(ctx context.Context) error {
 	s.queue, _ = name.Load().(string)
 	switch {
 	case again && s.queue == "" && reconnect.IsMissing(err):
-		r.named = named{}
-		return fmt.Errorf("%w: %w", reconnect.Again, err) // somebody has deleted it
+		r.c.named = named{}
+		// Somebody has deleted it, or it went with the last Run. Not wrapped: that is not
+		// fatal for a first session either.
+		return fmt.Errorf("%w: %s", reconnect.Again, err.Error())
 	case again && s.queue == "": // it may be there
 	case r.cfg.Declare.Name == "":
-		r.named = named{s.queue, s.ch}
+		r.c.named = named{s.queue, s.ch}
 	}
 	return err
 }

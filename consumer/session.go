@@ -148,6 +148,9 @@ func (s *session) pause(d *Delivery, wait time.Duration) {
 	case s.draining:
 		_ = s.settleLocked(d, release)
 	default:
+		if s.careful {
+			wait = min(wait, pauseFirst) // all others wait behind it
+		}
 		s.paused[d] = time.AfterFunc(wait, func() { _ = s.settle(d, release) })
 	}
 	s.noticeLocked()
@@ -160,18 +163,27 @@ func (s *session) fail(d *Delivery, err error) {
 	d.failure = err
 }
 
-// hold waits before the handler of a stream is called again, and reports whether it is
-// to be: the session is not over, and not draining.
-func (s *session) hold(wait time.Duration) bool {
+// hold waits before the handler of a stream is called again for d, and reports whether it
+// is to be: d is not settled, and the session is not over, and not draining.
+func (s *session) hold(d *Delivery, wait time.Duration) bool {
+	if s.isSettled(d) {
+		return false
+	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
+		return !s.isSettled(d)
 	case <-s.ch.Done():
 	case <-s.drains:
 	}
 	return false
+}
+
+func (s *session) isSettled(d *Delivery) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over || s.ledger.settled(d.Tag)
 }
 
 // settle takes a verdict; the settler writes it.

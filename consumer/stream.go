@@ -46,14 +46,27 @@ func OffsetNumber(n uint64) Offset {
 	return o
 }
 
-// OffsetTime begins with the chunk that holds what was published at t.
-func OffsetTime(t time.Time) Offset { return Offset{value: t, text: t.Format(time.RFC3339)} }
+// OffsetTime begins with the chunk that holds what was published at t. New refuses a time
+// before 1970, with which RabbitMQ would pass over all that is in the stream.
+func OffsetTime(t time.Time) Offset {
+	o := Offset{value: t, text: t.Format(time.RFC3339)}
+	if t.Unix() < 0 {
+		o.fault = fmt.Sprintf("OffsetTime(%s): is before 1970; OffsetFirst begins with the oldest message", o.text)
+	}
+	return o
+}
 
 // OffsetInterval begins with the chunk that holds what was published so long ago, rounded up
-// to a second. New refuses one that is not positive.
+// to a second. New refuses one that is not positive, or leads back to before 1970.
 func OffsetInterval(ago time.Duration) Offset {
-	seconds := int64((ago + time.Second - 1) / time.Second)
+	seconds := int64(ago / time.Second)
+	if ago%time.Second > 0 {
+		seconds++
+	}
 	o := Offset{value: fmt.Sprintf("%ds", seconds), text: ago.String() + " ago", ago: ago}
+	if ago > time.Since(time.Unix(0, 0)) {
+		o.fault = fmt.Sprintf("OffsetInterval(%v): leads back to before 1970; OffsetFirst begins with the oldest message", ago)
+	}
 	if ago <= 0 {
 		o.fault = fmt.Sprintf("OffsetInterval(%v): must be positive; OffsetNext begins with what is published from now on", ago)
 	}

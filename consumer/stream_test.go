@@ -228,6 +228,44 @@ func TestAStreamsFailedDeliveryIsHandledAgain(t *testing.T) {
 	})
 }
 
+// TestAStreamsHandlerThatHasAckedIsNotCalledAgain, although it fails then, at once or while
+// it is waited for.
+func TestAStreamsHandlerThatHasAckedIsNotCalledAgain(t *testing.T) {
+	for name, ack := range map[string]func(*consumer.Delivery) error{
+		"at once": (*consumer.Delivery).Ack,
+		"in a while": func(d *consumer.Delivery) error {
+			time.AfterFunc(time.Millisecond, func() { _ = d.Ack() })
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				bodies := make(chan string, 10)
+				f := streaming(t, 3, consumer.Config{Offset: consumer.OffsetFirst}, func(_ context.Context, d *consumer.Delivery) error {
+					bodies <- string(d.Body)
+					if err := ack(d); err != nil {
+						t.Error(err)
+					}
+					return errors.New("failed")
+				})
+				for _, want := range []string{"0", "1", "2"} {
+					if got := receive(t, bodies); got != want {
+						t.Errorf("handled %q, want %q", got, want)
+					}
+				}
+				f.until("all are acked", func() bool { return f.Status().Acked == 3 })
+				f.stop()
+				if err := f.wait(); err != nil {
+					t.Error(err)
+				}
+				if len(bodies) > 0 {
+					t.Errorf("%q is handled again", <-bodies)
+				}
+			})
+		})
+	}
+}
+
 // TestAnOffsetAmongTheArgumentsMakesItAStream, although nothing else tells.
 func TestAnOffsetAmongTheArgumentsMakesItAStream(t *testing.T) {
 	t.Parallel()

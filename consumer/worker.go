@@ -221,7 +221,7 @@ func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) (again
 	}
 	switch {
 	case r.stream:
-		if s.hold(wait) {
+		if s.hold(d, wait) {
 			return true
 		}
 		s.finish(d, undecided)

@@ -57,6 +57,10 @@ func parseURL(s string) (*address, error) {
 	if strings.Contains(u.Host, ",") {
 		return nil, fmt.Errorf("has a ',' in its host: each node takes a url of its own, amqp:// and all; %s", form)
 	}
+	// As in user:password:host:port, with ':' where '@' belongs.
+	if strings.Contains(u.Hostname(), ":") && !strings.HasPrefix(u.Host, "[") {
+		return nil, fmt.Errorf("has a ':' in its host: an '@' ends user and password, and an IPv6 address stands in brackets; %s", form)
+	}
 	if u.Fragment != "" {
 		return nil, fmt.Errorf("has a '#': write %%23 for it in user, password and vhost; %s", form)
 	}
