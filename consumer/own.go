@@ -38,8 +38,8 @@ func (s *session) declareOwn(ctx context.Context) error {
 	switch {
 	case again && s.queue == "" && reconnect.IsMissing(err):
 		r.c.named = named{}
-		// Somebody has deleted it, or it went with the last Run. Not wrapped: that is not
-		// fatal for a first session either.
+		// Somebody has deleted it, or it went with the last Run. Not wrapped, since what
+		// is missing is fatal for a first session.
 		return fmt.Errorf("%w: %s", reconnect.Again, err.Error())
 	case again && s.queue == "": // it may be there
 	case r.cfg.Declare.Name == "":

@@ -166,24 +166,18 @@ func (s *session) fail(d *Delivery, err error) {
 // hold waits before the handler of a stream is called again for d, and reports whether it
 // is to be: d is not settled, and the session is not over, and not draining.
 func (s *session) hold(d *Delivery, wait time.Duration) bool {
-	if s.isSettled(d) {
+	if d.isSettled() {
 		return false
 	}
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return !s.isSettled(d)
+		return !d.isSettled()
 	case <-s.ch.Done():
 	case <-s.drains:
 	}
 	return false
-}
-
-func (s *session) isSettled(d *Delivery) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.over || s.ledger.settled(d.Tag)
 }
 
 // settle takes a verdict; the settler writes it.
