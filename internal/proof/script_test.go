@@ -105,8 +105,8 @@ func (s *stand) answered(id string, err error) {
 	s.books.Answered(ledger.Verdict{ID: id, Verdict: producer.VerdictOf(err).String()})
 }
 
-// consume runs a consumer; stop drains it.
-func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
+// consume runs a consumer; stop drains it, and returns what did not go well with that.
+func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func() error) {
 	cfg.OnDelivery = func(r consumer.Receipt) {
 		s.books.Received(ledger.Receipt{ID: r.MessageID, Queue: r.Queue, Session: r.ConsumerTag, Tag: r.Tag, Redelivered: r.Redelivered, Failures: r.Attempt - 1})
 	}
@@ -124,12 +124,13 @@ func (s *stand) consume(cfg consumer.Config, h consumer.Handler) (stop func()) {
 		return h(ctx, d)
 	}
 	go func() { ended <- c.Run(ctx, handle) }()
-	return func() {
+	return func() error {
 		cancel()
 		var drain *consumer.DrainError
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) && !errors.As(err, &drain) {
-			s.t.Errorf("the consumer ended with %v", err)
+			return fmt.Errorf("the consumer ended with %w", err)
 		}
+		return nil
 	}
 }
 
@@ -238,7 +239,9 @@ func script(t *testing.T, prepare func(*mqtest.Broker)) (report ledger.Report) {
 			}
 		}
 		s.drained(ctx, "work")
-		stop()
+		if err := stop(); err != nil {
+			t.Error(err)
+		}
 		report = s.close(p)
 	})
 	return report
