@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -238,6 +239,60 @@ func TestAConsumeThatTakesAMinuteCostsNoConnection(t *testing.T) {
 		f.until("it is subscribed again", func() bool { return f.Status().Subscribed })
 		if list := f.received.of("connection.open"); len(list) != 1 {
 			t.Errorf("there were %d connections", len(list))
+		}
+	})
+}
+
+// TestWhatWaitedComesBeforeTheRestAfterAServerCancel: one worker keeps the order, however
+// long the broker takes to answer. The next subscription waits for what the old one gives back.
+func TestWhatWaitedComesBeforeTheRestAfterAServerCancel(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		var got []string
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 20}, func(_ context.Context, d *consumer.Delivery) error {
+			got = append(got, string(d.Body))
+			time.Sleep(10 * time.Millisecond) // in the bubble
+			return nil
+		})
+		late := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Sending, Method: "basic.cancel-ok", Count: 1, Do: mqtest.Delay(200 * time.Millisecond),
+		})
+		f.enqueue(numbered(0, 99)...)
+		f.until("some are handled", func() bool { return f.Stats().Acked > 5 })
+		f.cancel()
+		f.until("all are settled", func() bool { return f.queue.Len() == 0 })
+		f.stop()
+		if err := f.wait(); err != nil {
+			t.Error(err)
+		}
+		if want := numbered(0, 99); !slices.Equal(got, want) {
+			t.Errorf("they came as %v", got)
+		}
+		if s := f.Stats(); late.Hits() != 1 || s.Sessions != 2 {
+			t.Errorf("%d answers were late, %+v", late.Hits(), s)
+		}
+	})
+}
+
+// TestACancelThatIsNotAnsweredKeepsNoConsumerAway: the next subscription waits for that only
+// so long.
+func TestACancelThatIsNotAnsweredKeepsNoConsumerAway(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		handled := make(chan string, 1)
+		f := newMemoryFixture(t, consumer.Config{}, func(_ context.Context, d *consumer.Delivery) error {
+			handled <- string(d.Body)
+			return nil
+		})
+		lost := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.cancel-ok", Count: 1, Do: mqtest.Drop()})
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		began := time.Now()
+		f.cancel()
+		f.renewed()
+		if took := time.Since(began); took > 2*time.Second {
+			t.Errorf("it was away for %v", took)
+		}
+		f.enqueue("x")
+		if got := receive(t, handled); got != "x" || lost.Hits() != 1 {
+			t.Errorf("it got %q, %d answers were lost", got, lost.Hits())
 		}
 	})
 }

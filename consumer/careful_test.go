@@ -194,3 +194,28 @@ func TestAnAutoDeleteQueueIsNotReadOneByOne(t *testing.T) {
 		}
 	})
 }
+
+// TestAnExclusiveConsumerIsBackAtOnceWhenAllIsWell: as long as its careful subscription is
+// there, the broker refuses another one.
+func TestAnExclusiveConsumerIsBackAtOnceWhenAllIsWell(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 5, Exclusive: true}, func(context.Context, *consumer.Delivery) error { return nil },
+			queues(topology.Queue{Name: "q", Type: topology.Classic}))
+		refused := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "channel.close"})
+		slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.cancel", Count: 1, Do: mqtest.Delay(100 * time.Millisecond)})
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(541, ""))
+		f.renewed()
+		f.enqueue(numbered(0, 9)...)
+		f.until("all are settled", func() bool { return f.queue.Len() == 0 })
+		f.received.await(t, 0, 3, "basic.consume")
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		var asked []string
+		for _, qos := range f.received.of("basic.qos") {
+			asked = append(asked, fmt.Sprint(qos.Field("prefetch-count")))
+		}
+		if slow.Hits() != 1 || refused.Hits() != 0 || fmt.Sprint(asked) != "[5 1 5]" {
+			t.Errorf("it was refused %d times, and asked for %v at a time", refused.Hits(), asked)
+		}
+	})
+}

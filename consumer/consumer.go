@@ -282,7 +282,8 @@ func (r *run) drained(s *session, in <-chan amqp.Delivery) error {
 }
 
 // leave leaves the channel to the handlers that still run on it. Run's next session takes
-// another one.
+// another one, once the old subscription has ended and what waited is given back: a second
+// exclusive one would be refused, and what waited would come behind what the second one gets.
 func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.mu.Lock()
 	s.noMultiple = true // overdue tags may be void
@@ -291,9 +292,15 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.setCancelled()
 	s.goOn(cause)
 	s.ch.Keep()
-	r.lingers.Go(func() { s.linger(in) })
+	left := make(chan struct{})
+	r.lingers.Go(func() { s.linger(in, left) })
 	if s.gone && r.stream {
 		r.beginAnew(s.queue)
+	}
+	select {
+	case <-left:
+	case <-r.ctx.Done():
+	case <-time.After(leaveTimeout):
 	}
 	return cause
 }

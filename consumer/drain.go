@@ -15,6 +15,10 @@ const (
 	// closeTimeout bounds the wait for close-ok at the end of a drain.
 	closeTimeout = 5 * time.Second
 
+	// leaveTimeout bounds how long the next subscription waits for the end of one whose channel
+	// lives: the broker may answer late, or never.
+	leaveTimeout = time.Second
+
 	// mostUnproven is how many settlements may be on their way to a quorum queue's log when
 	// a channel is closed. Its side of the channel takes 32 (quorum_commands_soft_limit),
 	// keeps further ones back until some of these are in the log, and forgets what it keeps
@@ -76,12 +80,16 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 
 // linger lets the handlers of a session finish whose subscription has ended, and its
 // channel has not: what is not overdue can still be settled there. It waits for them at
-// most until Run is drained.
-func (s *session) linger(in <-chan amqp.Delivery) {
+// most until Run is drained. It closes left when nothing more comes to it and what waited is
+// given back.
+func (s *session) linger(in <-chan amqp.Delivery, left chan<- struct{}) {
 	r := s.run
 	ctx, stop := s.whileAlive(r.deadline)
 	defer stop()
 	err := s.endSubscription(ctx, in)
+	s.releaseWaiting()
+	_ = s.flushed(ctx) // if not, the channel is over, or Run is
+	close(left)
 	s.giveBack(ctx, r.cfg.DrainTimeout)
 	draining := r.ctx.Err() != nil
 	if err == nil {

@@ -9,6 +9,10 @@ import (
 // errNotSettled is the failure of a loop that went on without settling.
 var errNotSettled = errors.New("the loop over Messages went on without settling the delivery: call Ack, Reject, Requeue or Release")
 
+// errLeft is what becomes of a delivery at which the loop is left. One of a stream is not put
+// back, it is read again by whoever comes.
+var errLeft = Release(errors.New("the loop over Messages was left"))
+
 // Messages consumes as Run does, for a loop in place of a handler:
 //
 //	for d, err := range c.Messages(ctx) {
@@ -75,7 +79,7 @@ func (l *loop) handle(_ context.Context, d *Delivery) error {
 	case l.next <- t:
 		return <-t.verdict
 	case <-l.left: // before RabbitMQ 4.3 a drain works through what waits
-		return Release(nil)
+		return errLeft
 	}
 }
 
@@ -84,14 +88,16 @@ func (l *loop) handle(_ context.Context, d *Delivery) error {
 func (l *loop) turn(yield func(*Delivery, error) bool, t *turn, drain func()) (goesOn bool) {
 	defer func() {
 		switch {
-		case !goesOn:
-			close(l.left)
-			t.verdict <- Release(nil)
-			drain()
 		case t.d.isSettled():
 			t.verdict <- nil
+		case !goesOn:
+			t.verdict <- errLeft
 		default:
 			t.verdict <- errNotSettled
+		}
+		if !goesOn {
+			close(l.left)
+			drain()
 		}
 	}()
 	return yield(t.d, nil)

@@ -24,8 +24,12 @@ func loops(t *testing.T, cfg consumer.Config, bodies ...string) (*consumer.Consu
 
 func loopsOn(t *testing.T, b *mqtest.Broker, cfg consumer.Config, bodies ...string) (*consumer.Consumer, *mqtest.Queue) {
 	t.Helper()
+	queue := topology.Queue{Name: "q"}
+	if cfg.Offset != (consumer.Offset{}) {
+		queue.Type = topology.Stream
+	}
 	pool, err := reconnect.Open(t.Context(), reconnect.Config{
-		URLs: []string{b.URL()}, Topology: topology.Topology{Queues: []topology.Queue{{Name: "q"}}},
+		URLs: []string{b.URL()}, Topology: topology.Topology{Queues: []topology.Queue{queue}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -108,6 +112,36 @@ func TestBreakingOutOfMessagesKeepsWhatIsSettled(t *testing.T) {
 	}
 	if got := left(t, q); !slices.Equal(got, []string{"2"}) {
 		t.Errorf("the queue has %v", got)
+	}
+}
+
+// TestBreakingOutOfMessagesOfAStreamIsNoFailure, whether the present one is acked or not: no
+// stream takes anything back.
+func TestBreakingOutOfMessagesOfAStreamIsNoFailure(t *testing.T) {
+	t.Parallel()
+	for name, ack := range map[string]bool{"acked": true, "not acked": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := loops(t, consumer.Config{Offset: consumer.OffsetFirst}, "1", "2")
+			for d, err := range c.Messages(bounded(t)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if ack {
+					if err := d.Ack(); err != nil {
+						t.Error(err)
+					}
+				}
+				break
+			}
+			want := uint64(0)
+			if ack {
+				want = 1
+			}
+			if s := c.Stats(); s.Failures != 0 || s.Acked != want || s.Deliveries == 0 {
+				t.Errorf("%+v", s)
+			}
+		})
 	}
 }
 

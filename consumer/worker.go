@@ -202,6 +202,10 @@ func (r *run) settle(d *Delivery, err error, panicked bool, stack []byte) (again
 			s.finish(d, chosen.verdict)
 			return false
 		}
+		if errors.Is(err, errLeft) {
+			s.finish(d, undecided)
+			return false
+		}
 		err = fmt.Errorf("%w: %w", err, ErrStream)
 	}
 	if s.handlers.Err() != nil {

@@ -111,8 +111,14 @@ func Trickle(n int, pause time.Duration) Action {
 }
 
 // Rewrite sends the bytes that f returns in place of the frames that it is given,
-// which it must not change: frames that are none, or that say something else.
-func Rewrite(f func(frames []byte) []byte) Action { return Action{kind: kindRewrite, rewrite: f} }
+// which it must not change: frames that are none, or that say something else. It panics
+// if f is nil.
+func Rewrite(f func(frames []byte) []byte) Action {
+	if f == nil {
+		panic("mqtest: Rewrite needs a function; Drop sends nothing, Pass what there is")
+	}
+	return Action{kind: kindRewrite, rewrite: f}
+}
 
 // BadFrameEnd sends the frames with a wrong octet at the end of the last.
 func BadFrameEnd() Action {

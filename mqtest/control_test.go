@@ -519,6 +519,7 @@ func TestWhatIsMisspeltPanicsWhereItIsWritten(t *testing.T) {
 	fields := map[string]any{"mesage-count": 7}
 	for want, write := range map[string]func(){
 		`there is no method "basic.publsh" for a fault`:         func() { b.Inject(mqtest.Fault{Method: "basic.publsh"}) },
+		`Rewrite needs a function`:                              func() { mqtest.Rewrite(nil) },
 		`there is no method "queue.declareok"`:                  func() { mqtest.Answer(mqtest.Method{Name: "queue.declareok"}) },
 		`queue.declare-ok has no field "mesage-count"`:          func() { mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: fields}) },
 		`queue.declare-ok has no field "queue" that could be 7`: func() { mqtest.Answer(mqtest.Method{Name: "queue.declare-ok", Fields: map[string]any{"queue": 7}}) },

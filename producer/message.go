@@ -98,10 +98,11 @@ func (m Message) ToQueue(name string) Message { return m.To("", name) }
 // TTL returns d as an Expiration, rounded up to whole milliseconds. Zero lets a
 // message expire unless a consumer can have it at once.
 func TTL(d time.Duration) string {
-	if d < 0 {
-		d = 0
+	ms := int64(max(d, 0) / time.Millisecond)
+	if d%time.Millisecond > 0 {
+		ms++
 	}
-	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10)
+	return strconv.FormatInt(ms, 10)
 }
 
 func (m *Message) publishing(headers amqp.Table) amqp.Publishing {

@@ -56,6 +56,9 @@ func TestTTLRoundsUpToMilliseconds(t *testing.T) {
 			t.Errorf("TTL(%v): %v", d, err)
 		}
 	}
+	if got := TTL(math.MaxInt64); got != "9223372036855" {
+		t.Errorf("TTL(math.MaxInt64) is %q", got)
+	}
 }
 
 func TestMakersSetBodyAndContentType(t *testing.T) {
