@@ -150,6 +150,41 @@ func TestAnExclusiveQueueIsTriedForUntilItsOldConnectionIsGone(t *testing.T) {
 	}
 }
 
+// TestAnExclusiveConsumerIsBackAtOnceWhenAllIsWell: after a connection that ended for what
+// was said on it, one delivery is asked for at a time for a while. That subscription has to
+// end before the next one begins: the broker refuses a second one.
+func TestAnExclusiveConsumerIsBackAtOnceWhenAllIsWell(t *testing.T) {
+	t.Parallel()
+	node := sharedNode(t)
+	proxy := mqtest.NewProxy(t, node.URL())
+	q := topology.Queue{Name: uniqueName(t), Type: topology.Classic}
+	pool, _ := open(t, reconnect.Config{URLs: []string{proxy.URL()}, Topology: topology.Topology{Queues: []topology.Queue{q}}})
+	p := newProducer(t, pool, producer.Config{})
+	c := consume(t, pool, consumer.Config{Queue: q.Name, Prefetch: 5, Exclusive: true},
+		func(context.Context, *consumer.Delivery) error { return nil })
+	subscribed := func(sessions int) {
+		t.Helper()
+		eventually(t, "it is subscribed", patience, func() bool { s := c.Status(); return s.Subscribed && s.Sessions == sessions })
+	}
+	subscribed(1)
+	ended := 0
+	for _, conn := range proxy.Connections() {
+		conn.Do(mqtest.CloseConnection(541, "INTERNAL_ERROR - test"))
+		ended++
+	}
+	subscribed(2)
+	refused := proxy.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "channel.close"})
+	slow := proxy.Inject(mqtest.Fault{Point: mqtest.Received, Method: "basic.cancel", Count: 1, Do: mqtest.Delay(200 * time.Millisecond)})
+	for range 10 {
+		mustBe(t, p.Publish(t.Context(), producer.Text("body").ToQueue(q.Name)), producer.Confirmed)
+	}
+	subscribed(3)
+	eventually(t, "all are acked", patience, func() bool { return c.Stats().Acked == 10 })
+	if ended == 0 || slow.Hits() != 1 || refused.Hits() != 0 {
+		t.Errorf("%d connections were ended, %d cancels were slow, and the broker refused %d times", ended, slow.Hits(), refused.Hits())
+	}
+}
+
 // TestAQueueOfItsOwnWithoutALimitKeepsWhatComesBack: before 4.0 the broker takes the -1 that
 // says so for 0.
 func TestAQueueOfItsOwnWithoutALimitKeepsWhatComesBack(t *testing.T) {
