@@ -286,6 +286,10 @@ func TestACancelThatIsNotAnsweredKeepsNoConsumerAway(t *testing.T) {
 		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
 		began := time.Now()
 		f.cancel()
+		f.until("Status says why it is not subscribed", func() bool {
+			s := f.Status()
+			return !s.Subscribed && s.Cause != nil && strings.Contains(s.Cause.Error(), "cancelled the subscription") && s.Since == began
+		})
 		f.renewed()
 		if took := time.Since(began); took > 2*time.Second {
 			t.Errorf("it was away for %v", took)

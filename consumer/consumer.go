@@ -291,6 +291,7 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.setDraining()
 	s.setCancelled()
 	s.goOn(cause)
+	r.unsubscribed(cause)
 	s.ch.Keep()
 	left := make(chan struct{})
 	r.lingers.Go(func() { s.linger(in, left) })

@@ -110,13 +110,18 @@ func (r *run) subscribed(s *session) {
 // sessionEnded is told by pool.Run of each session that is followed by another.
 func (r *run) sessionEnded(err error) {
 	r.beCareful(err)
+	r.unsubscribed(err)
+	r.cfg.Logger.Warn("not subscribed", "queue", r.cfg.Queue, "cause", err)
+}
+
+// unsubscribed has Status say why; of what is told of one end, the first counts for when.
+func (r *run) unsubscribed(cause error) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.session != nil || r.cause == nil {
 		r.since = time.Now()
 	}
-	r.session, r.cause = nil, err
-	r.mu.Unlock()
-	r.cfg.Logger.Warn("not subscribed", "queue", r.cfg.Queue, "cause", err)
+	r.session, r.cause = nil, cause
 }
 
 func (r *run) isRunning() bool {
