@@ -288,7 +288,7 @@ func TestACancelThatIsNotAnsweredKeepsNoConsumerAway(t *testing.T) {
 		f.cancel()
 		f.until("Status says why it is not subscribed", func() bool {
 			s := f.Status()
-			return !s.Subscribed && s.Cause != nil && strings.Contains(s.Cause.Error(), "cancelled the subscription") && s.Since == began
+			return !s.Subscribed && s.Cause != nil && strings.Contains(s.Cause.Error(), "cancelled the subscription") && s.Since.Equal(began)
 		})
 		f.renewed()
 		if took := time.Since(began); took > 2*time.Second {

@@ -108,13 +108,10 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	deadline, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	expire := func() { end(errDrained) }
-	defer expire()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainTimeout, expire) })()
 	r := &run{
 		c: c, cfg: cfg, ctx: ctx, handler: h,
 		deadline:    deadline,
-		expire:      expire,
+		expire:      func() { end(errDrained) },
 		ended:       make(chan struct{}),
 		deadLetters: cfg.DeadLetters || cfg.known(c.pool).DeadLetters(),
 		stream:      cfg.isStream(c.pool),
@@ -123,35 +120,14 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 		since:       time.Now(),
 		cause:       errors.New("the broker has not answered the subscription yet"),
 	}
-	c.mu.Lock()
-	if c.run != nil && c.run.isRunning() {
-		c.mu.Unlock()
-		return ErrRunning
+	defer r.expire()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(cfg.DrainTimeout, r.expire) })()
+	if err := c.begin(r); err != nil {
+		return err
 	}
-	c.run = r
-	c.mu.Unlock()
-	forget, err := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error {
-		if deadline, ok := closing.Deadline(); ok {
-			time.AfterFunc(max(time.Until(deadline)-drainReserve, leastDrain), r.expire)
-		} else if closing.Err() != nil {
-			time.AfterFunc(leastDrain, r.expire)
-		}
-		cancel(reconnect.ErrClosed)
-		select {
-		case <-r.ended:
-			var left *DrainError
-			if errors.As(r.result, &left) || r.unclean != nil {
-				return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, r.result)
-			}
-			return nil
-		case <-closing.Done():
-			return fmt.Errorf("drain the consumer of queue %q: %w", c.cfg.Queue, context.Cause(closing))
-		}
-	})
+	forget, err := c.pool.OnClose(reconnect.Consuming, func(closing context.Context) error { return r.poolCloses(closing, cancel) })
 	if err != nil {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.running, r.cause = false, err
+		r.over(err)
 		return err
 	}
 	defer forget()
@@ -159,8 +135,8 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 		r.result = err
 		close(r.ended)
 	}()
-	if c.cfg.OnDelivery != nil || c.cfg.OnSettlement != nil {
-		r.observers = relay.New(r.cfg.observe)
+	if cfg.OnDelivery != nil || cfg.OnSettlement != nil {
+		r.observers = relay.New(cfg.observe)
 		defer func() {
 			r.observers.Close()
 			<-r.observers.Ended()
@@ -173,14 +149,46 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	r.lingers.Wait()
 	r.closeLanes()
 	running := r.stopWorkers()
-	r.mu.Lock()
-	r.running = false
-	r.session, r.since = nil, time.Now()
-	r.cause = errors.New("Run has returned")
-	r.mu.Unlock()
-	if !asked {
-		return err // the broker's or the pool's word, not ctx's
+	r.over(errors.New("Run has returned"))
+	if asked {
+		return r.drainError(running)
 	}
+	return err // the broker's or the pool's word, not ctx's
+}
+
+// begin makes r the present Run.
+func (c *Consumer) begin(r *run) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.run != nil && c.run.isRunning() {
+		return ErrRunning
+	}
+	c.run = r
+	return nil
+}
+
+// poolCloses drains r in the time that Pool.Close has.
+func (r *run) poolCloses(closing context.Context, cancel context.CancelCauseFunc) error {
+	if deadline, ok := closing.Deadline(); ok {
+		time.AfterFunc(max(time.Until(deadline)-drainReserve, leastDrain), r.expire)
+	} else if closing.Err() != nil {
+		time.AfterFunc(leastDrain, r.expire)
+	}
+	cancel(reconnect.ErrClosed)
+	select {
+	case <-r.ended:
+		var left *DrainError
+		if errors.As(r.result, &left) || r.unclean != nil {
+			return fmt.Errorf("drain the consumer of queue %q: %w", r.cfg.Queue, r.result)
+		}
+		return nil
+	case <-closing.Done():
+		return fmt.Errorf("drain the consumer of queue %q: %w", r.cfg.Queue, context.Cause(closing))
+	}
+}
+
+// drainError is what was not finished in all sessions, with the handlers that still run.
+func (r *run) drainError(running int) error {
 	n, late := r.leftLate()
 	var left *DrainError
 	switch {

@@ -124,6 +124,13 @@ func (r *run) unsubscribed(cause error) {
 	r.session, r.cause = nil, cause
 }
 
+// over has Status say that Run does not run any more, and why.
+func (r *run) over(cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running, r.session, r.since, r.cause = false, nil, time.Now(), cause
+}
+
 func (r *run) isRunning() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

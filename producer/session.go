@@ -284,18 +284,8 @@ func (s *session) end(cause error) error {
 		if c == nil {
 			continue
 		}
-		if exception != nil && !c.cleared && !unsent(c) {
-			if c.suspect {
-				c.proofs++ // it was the only one
-			}
-			if certain && suspects == 1 || c.proofs >= proofs {
-				p.learn(exception)
-				c.tellLocked(Refused, &RefusedError{Reason: exception.Error(), Err: exception})
-				p.settleLocked(c)
-				s.progress = true
-				continue
-			}
-			c.suspect = true
+		if exception != nil && !c.cleared && !unsent(c) && s.convictLocked(c, exception, certain && suspects == 1) {
+			continue
 		}
 		if !unsent(c) {
 			c.maybeStored = true
@@ -327,6 +317,23 @@ func (s *session) end(cause error) error {
 		return fmt.Errorf("%w: %w", reconnect.Again, cause)
 	}
 	return cause
+}
+
+// convictLocked refuses a message for which the session has ended, if it was the only one that
+// can be to blame, now or often enough; else it is suspect from now on.
+func (s *session) convictLocked(c *Confirmation, exception error, only bool) bool {
+	if c.suspect {
+		c.proofs++ // it was the only one
+	}
+	if !only && c.proofs < proofs {
+		c.suspect = true
+		return false
+	}
+	s.p.learn(exception)
+	c.tellLocked(Refused, &RefusedError{Reason: exception.Error(), Err: exception})
+	s.p.settleLocked(c)
+	s.progress = true
+	return true
 }
 
 // proofs is how often a message must have been the only one in flight when its

@@ -97,22 +97,9 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 	}
 	under := socket
 	if addr.secure {
-		secure := tls.Client(socket, cfg.tlsFor(addr))
-		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = socket.Close()
-			var plain tls.RecordHeaderError
-			if errors.As(err, &plain) {
-				return nil, errPlainPort
-			}
-			switch {
-			case ctx.Err() != nil:
-				err = context.Cause(ctx)
-			case refusesTLS(err):
-				err = fmt.Errorf("%w: %w", errTLSRefused, err)
-			}
-			return nil, fmt.Errorf("tls: %w", err)
+		if under, err = cfg.secure(ctx, socket, addr); err != nil {
+			return nil, err
 		}
-		under = secure
 	}
 
 	lf := newLife(l, addr)
@@ -150,6 +137,27 @@ func (l *link) dial(running context.Context, addr *address) (*life, error) {
 		return nil, err
 	}
 	return lf, nil
+}
+
+// secure makes the TLS handshake; a socket with which that fails is closed.
+func (cfg *Config) secure(ctx context.Context, socket net.Conn, addr *address) (net.Conn, error) {
+	secure := tls.Client(socket, cfg.tlsFor(addr))
+	err := secure.HandshakeContext(ctx)
+	if err == nil {
+		return secure, nil
+	}
+	_ = socket.Close()
+	var plain tls.RecordHeaderError
+	if errors.As(err, &plain) {
+		return nil, errPlainPort
+	}
+	switch {
+	case ctx.Err() != nil:
+		err = context.Cause(ctx)
+	case refusesTLS(err):
+		err = fmt.Errorf("%w: %w", errTLSRefused, err)
+	}
+	return nil, fmt.Errorf("tls: %w", err)
 }
 
 // handshakeError finds the best word for a handshake that failed: the
