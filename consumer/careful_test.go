@@ -219,3 +219,37 @@ func TestAnExclusiveConsumerIsBackAtOnceWhenAllIsWell(t *testing.T) {
 		}
 	})
 }
+
+// TestABadMessageBehindACarefulSubscriptionCostsNoOther: the ack that ends the careful
+// phase brings the next message before the answer to the cancel. If that one ends the
+// connection, the next session is careful again.
+func TestABadMessageBehindACarefulSubscriptionCostsNoOther(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		most := map[string]int{}
+		f := newMemoryFixture(t, consumer.Config{Prefetch: 5}, func(_ context.Context, d *consumer.Delivery) error {
+			most[string(d.Body)] = max(most[string(d.Body)], d.Attempt()-1)
+			time.Sleep(10 * time.Millisecond) // in the bubble
+			return nil
+		}, queues(topology.Queue{Name: "q", DeliveryLimit: 3, DeadLetterQueue: "dead"}, topology.Queue{Name: "dead"}))
+		poison := f.broker.Inject(mqtest.Fault{
+			Point: mqtest.Sending, Method: "basic.deliver", If: func(e *mqtest.Event) bool { return string(e.Body) == "poison" },
+			Do: mqtest.Delay(15 * time.Millisecond).Then(mqtest.BadFrameEnd()),
+		})
+		f.until("it is subscribed", func() bool { return f.Status().Subscribed })
+		f.conn(f.subscription.Conn).Do(mqtest.CloseConnection(541, ""))
+		f.renewed()
+		f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "basic.cancel-ok", Do: mqtest.Delay(20 * time.Millisecond)})
+		f.enqueue(numbered(0, 4)...)
+		f.enqueue("poison")
+		f.enqueue(numbered(10, 60)...)
+		f.until("all are settled", func() bool { return f.queue.Len() == 0 })
+		for body, n := range most {
+			if n > 0 {
+				t.Errorf("%s was counted as failed %d times", body, n)
+			}
+		}
+		if n := poison.Hits(); n != 4 || len(most) != 56 || f.broker.Queue("dead").Len() != 1 {
+			t.Errorf("%d connections were ended, %d messages handled, %d dead-lettered", n, len(most), f.broker.Queue("dead").Len())
+		}
+	})
+}

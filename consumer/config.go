@@ -223,10 +223,9 @@ func (cfg Config) withDefaults(pool *reconnect.Pool) (Config, error) {
 }
 
 // known is what Declare or the pool's topology say of the queue, if they do.
-func (cfg *Config) known(pool *reconnect.Pool) topology.Queue {
+func (cfg *Config) known(pool *reconnect.Pool) (q topology.Queue, ok bool) {
 	if cfg.Declare != nil {
-		return *cfg.Declare
+		return *cfg.Declare, true
 	}
-	q, _ := pool.Topology().Queue(cfg.Queue)
-	return q
+	return pool.Topology().Queue(cfg.Queue)
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/mqkit/mqkit/internal/relay"
 	"github.com/mqkit/mqkit/reconnect"
+	"github.com/mqkit/mqkit/topology"
 )
 
 // Consumer consumes one queue. All methods may be called from any goroutine.
@@ -60,6 +61,8 @@ type run struct {
 
 	deadLetters bool
 	stream      bool
+	quorum      bool              // it is known to be a quorum queue
+	classic     bool              // it is known to be a classic one
 	observers   *relay.Relay[any] // of Receipt and Settlement; nil without observers
 	deadline    context.Context   // ends Config.DrainTimeout after ctx, or when Pool.Close has no more time
 	expire      func()            // ends it
@@ -108,13 +111,16 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	deadline, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	queue, known := cfg.known(c.pool)
 	r := &run{
 		c: c, cfg: cfg, ctx: ctx, handler: h,
 		deadline:    deadline,
 		expire:      func() { end(errDrained) },
 		ended:       make(chan struct{}),
-		deadLetters: cfg.DeadLetters || cfg.known(c.pool).DeadLetters(),
+		deadLetters: cfg.DeadLetters || queue.DeadLetters(),
 		stream:      cfg.isStream(c.pool),
+		quorum:      known && queue.DeclaredType() == topology.Quorum,
+		classic:     known && queue.DeclaredType() == topology.Classic,
 		offset:      c.cfg.Offset,
 		running:     true,
 		since:       time.Now(),
@@ -301,15 +307,18 @@ func (r *run) leave(s *session, in <-chan amqp.Delivery, cause error) error {
 	s.goOn(cause)
 	r.unsubscribed(cause)
 	s.ch.Keep()
-	left := make(chan struct{})
-	r.lingers.Go(func() { s.linger(in, left) })
+	waited, givenBack := time.After(leaveTimeout), make(chan struct{})
+	r.lingers.Go(func() { s.linger(in, givenBack) })
 	if s.gone && r.stream {
 		r.beginAnew(s.queue)
 	}
 	select {
-	case <-left:
+	case <-givenBack:
 	case <-r.ctx.Done():
-	case <-time.After(leaveTimeout):
+	case <-waited:
+	}
+	if err := s.ch.Err(); err != nil {
+		r.beCareful(err) // what came before the subscription's end has ended the connection
 	}
 	return cause
 }

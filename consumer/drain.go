@@ -25,7 +25,9 @@ const (
 	// back when the channel closes, close-ok or not: acks and releases written just before are
 	// then lost, and the deliveries counted as failed (rabbitmq-server issue 10327, seen on
 	// 3.10 to 4.3). What it has kept back before, up to three commands, may come on top.
-	// After more than that a drain waits for proof, see session.prove.
+	// After more than that a drain waits for proof, see session.prove. A classic queue of
+	// another node can forget any number of them: from 4.0 on the end of a channel overtakes
+	// what was written before it (seen on 4.0.5 and 4.3.6, not on 3.10.8).
 	mostUnproven = 32 - 3
 
 	// leastPriority is that of a subscription that wants no message.
@@ -80,16 +82,16 @@ func (s *session) drain(in <-chan amqp.Delivery) error {
 
 // linger lets the handlers of a session finish whose subscription has ended, and its
 // channel has not: what is not overdue can still be settled there. It waits for them at
-// most until Run is drained. It closes left when nothing more comes to it and what waited is
+// most until Run is drained. It closes givenBack when nothing more comes, and what waited is
 // given back.
-func (s *session) linger(in <-chan amqp.Delivery, left chan<- struct{}) {
+func (s *session) linger(in <-chan amqp.Delivery, givenBack chan<- struct{}) {
 	r := s.run
 	ctx, stop := s.whileAlive(r.deadline)
 	defer stop()
 	err := s.endSubscription(ctx, in)
 	s.releaseWaiting()
 	_ = s.flushed(ctx) // if not, the channel is over, or Run is
-	close(left)
+	close(givenBack)
 	s.giveBack(ctx, r.cfg.DrainTimeout)
 	draining := r.ctx.Err() != nil
 	if err == nil {
@@ -153,15 +155,20 @@ func (s *session) unlessLost(err error) error {
 	}
 }
 
-// prove waits until a quorum queue has written to its log what was settled on the channel,
-// if that is more than it takes. For that it subscribes once more, and ends that: both answers
-// come from behind the log. What is delivered meanwhile, one message at most, is treated as
-// everything else; so the session has still to live.
+// prove waits until the queue has what was settled on the channel, unless it has that anyway. For
+// that it subscribes once more, and ends that: the queue answers both behind all that came
+// before, a quorum queue when that is in its log. What is delivered meanwhile, one message at most, is treated as
+// everything else; so the session has still to live. Where that is given back while the next
+// session consumes, it comes behind what that one has got.
 func (s *session) prove(ctx context.Context, laters time.Duration) error {
-	for !s.isProven() && !s.run.stream && s.ch.Err() == nil { // handlers that are overdue may settle meanwhile
+	for !s.run.stream && !s.isProven() && s.ch.Err() == nil { // handlers that are overdue may settle meanwhile
 		in, err := s.subscribeOnceMore(ctx)
 		if err != nil {
 			s.ch.Abandon() // it has had its time
+			var told *reconnect.BrokerError
+			if s.run.cfg.Exclusive && errors.As(err, &told) && told.Code == amqp.AccessRefused {
+				return nil // somebody consumes it already, our next session or another
+			}
 			return s.unlessLost(err)
 		}
 		for raw := range in {
@@ -218,22 +225,30 @@ func (s *session) provesNext() {
 	s.unproven = s.writing
 }
 
+// isProven reports whether the queue takes what is on its way to it, see mostUnproven. What
+// may be a classic queue of another node need not take anything, but then it gives out again
+// what is released without that. Where the proof's own message is handled and not given back,
+// it would be acked, and so on.
 func (s *session) isProven() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.unproven+s.ledger.writes(s.noMultiple) <= mostUnproven
+	due := s.ledger.due(s.noMultiple)
+	if !s.run.quorum && s.givesBack && s.unproven.final+due.final > 0 {
+		return false
+	}
+	return s.unproven.writes+due.writes <= mostUnproven
 }
 
-// setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is
-// given back and what is paused need not wait longer. Earlier brokers count it as
-// a failed delivery, so there the workers go on with what waits.
+// setDraining: from RabbitMQ 4.3 on, and on a classic queue, a release counts as nothing, so
+// what waits is given back and what is paused need not wait longer. The quorum queues of
+// earlier brokers count it as a failed delivery, so there the workers go on with what waits.
 func (s *session) setDraining() {
 	major, minor := s.ch.ServerVersion()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draining = true
 	close(s.drains)
-	s.givesBack = s.run.stream || major > 4 || major == 4 && minor >= 3
+	s.givesBack = s.run.stream || s.run.classic || major > 4 || major == 4 && minor >= 3
 	for d := range s.paused {
 		_ = s.settleLocked(d, release)
 	}

@@ -327,6 +327,44 @@ func TestAProofComesBehindWhatIsSettled(t *testing.T) {
 	})
 }
 
+// TestADrainHasItsLastVerdictsProven where the queue may be a classic one of another node. What
+// waits goes back to a classic queue by any rules, since it counts nothing.
+func TestADrainHasItsLastVerdictsProven(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		typ     topology.QueueType
+		changes []setup
+		proofs  int
+	}{
+		"quorum":             {topology.Quorum, nil, 0},
+		"classic":            {topology.Classic, nil, 1},
+		"classic before 4.3": {topology.Classic, []setup{rules42}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				g := newGate()
+				f := newMemoryFixture(t, consumer.Config{Prefetch: 3}, g.handle, append(tt.changes, queues(topology.Queue{Name: "q", Type: tt.typ}))...)
+				f.enqueue("a", "b", "c")
+				running := g.next(t)
+				f.waiting(2)
+				f.stop()
+				f.next("basic.cancel")
+				running.end <- nil
+				if err := f.wait(); err != nil {
+					t.Error(err)
+				}
+				subscriptions := f.received.of("basic.consume")
+				if n := len(subscriptions) - 1; n != tt.proofs || n > 0 && !isProof(subscriptions[n]) {
+					t.Errorf("%d proofs, want %d: %v", n, tt.proofs, subscriptions)
+				}
+				if got := f.queue.Bodies(); !slices.Equal(got, []string{"b", "c"}) {
+					t.Errorf("the queue has %q", got)
+				}
+			})
+		})
+	}
+}
+
 // TestAProofBefore43CostsNoMessageAFailure: what it brings is handled there, as all that
 // waits is.
 func TestAProofBefore43CostsNoMessageAFailure(t *testing.T) {

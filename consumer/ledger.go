@@ -25,6 +25,23 @@ type write struct {
 	covers   int // deliveries settled by it
 }
 
+// amount is how many settlements there are. Final are those after which a message does not
+// come again: without them it would.
+type amount struct {
+	writes int // on the wire
+	final  int
+}
+
+func amountOf(ws []write) amount {
+	a := amount{writes: len(ws)}
+	for _, w := range ws {
+		if w.verdict == ack || w.verdict == reject {
+			a.final++
+		}
+	}
+	return a
+}
+
 // add notes a delivery, and reports false if it is not the next one: what an ack for
 // several would cover is not known then.
 func (l *ledger) add(tag uint64) bool {
@@ -67,19 +84,21 @@ func (l *ledger) settled(tag uint64) bool {
 // pending is how many verdicts wait to be written.
 func (l *ledger) pending() int { return len(l.singles) + l.acks }
 
-// writes is how many settlements a flush would bring, at most.
-func (l *ledger) writes(noMultiple bool) int {
-	n, prefix := len(l.singles), true
+// due is what a flush would bring, at most.
+func (l *ledger) due(noMultiple bool) amount {
+	a := amountOf(l.singles)
+	a.final += l.acks
+	prefix := true
 	for i, acked := 0, 0; acked < l.acks; i++ {
 		e := l.entries[i]
 		prefix = prefix && e.verdict != undecided
 		if e.verdict == ack && !e.written {
 			if acked++; acked == 1 || !prefix || noMultiple {
-				n++
+				a.writes++
 			}
 		}
 	}
-	return n
+	return a
 }
 
 // flush appends to ws what is to be written now, and counts it as written.

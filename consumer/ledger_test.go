@@ -108,7 +108,7 @@ func TestLedgerKeepsTheBrokersRules(t *testing.T) {
 			case n == 85 && seed%4 == 0:
 				noMultiple = true
 			case n > 85:
-				most := l.writes(noMultiple)
+				most := l.due(noMultiple).writes
 				ws := l.flush(nil, noMultiple)
 				if len(ws) > most {
 					t.Fatalf("seed %d: %v are more than the %d that were foretold", seed, ws, most)

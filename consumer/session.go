@@ -54,8 +54,8 @@ type session struct {
 	givesBack  bool                      // what waits for a handler is not handled any more
 	quiet      chan struct{}             // closed when it gets quiet, see isQuietLocked
 	flushes    chan struct{}             // closed when no verdict waits to be written
-	unproven   int                       // settlements that were handed to the settler, see mostUnproven
-	writing    int                       // of these, what it may be writing now
+	unproven   amount                    // settlements that were handed to the settler, see mostUnproven
+	writing    amount                    // of these, what it may be writing now
 }
 
 func newSession(r *run, ch *reconnect.Channel) *session {
@@ -281,8 +281,9 @@ func (s *session) settler() {
 		if ending && !s.run.stream {
 			ws = s.ledger.releaseRest(ws)
 		}
-		s.writing = len(ws)
-		s.unproven += len(ws)
+		s.writing = amountOf(ws)
+		s.unproven.writes += s.writing.writes
+		s.unproven.final += s.writing.final
 		if s.flushes != nil && s.ledger.pending() == 0 && len(ws) == 0 {
 			close(s.flushes)
 			s.flushes = nil

@@ -84,7 +84,8 @@ func (o Offset) isZero() bool { return o.value == nil }
 
 // isStream reports whether the queue is known to be a stream.
 func (cfg *Config) isStream(pool *reconnect.Pool) bool {
-	return !cfg.Offset.isZero() || cfg.known(pool).Type == topology.Stream
+	q, _ := cfg.known(pool)
+	return !cfg.Offset.isZero() || q.Type == topology.Stream
 }
 
 // clockMargin is how far the broker's clock may be behind ours without anything being passed
