@@ -273,30 +273,6 @@ func TestWhatWaitedComesBeforeTheRestAfterAServerCancel(t *testing.T) {
 	})
 }
 
-// TestAProofThatAnExclusiveConsumerIsRefusedIsNoError: its own next session consumes already.
-func TestAProofThatAnExclusiveConsumerIsRefusedIsNoError(t *testing.T) {
-	inBubble(t, func(t *testing.T) {
-		g := newGate()
-		f := newMemoryFixture(t, consumer.Config{Exclusive: true}, g.handle, queues(topology.Queue{Name: "q", Type: topology.Classic}))
-		refused := f.broker.Inject(mqtest.Fault{
-			Point: mqtest.Sending, Method: "channel.close", If: func(e *mqtest.Event) bool { return e.Field("reply-code") == uint16(403) },
-		})
-		f.enqueue("a")
-		running := g.next(t)
-		f.cancel()
-		f.renewed()
-		running.end <- nil
-		f.until("it is acked", func() bool { return f.queue.Len() == 0 })
-		f.stop()
-		if err := f.wait(); err != nil {
-			t.Error(err)
-		}
-		if s := f.log.String(); refused.Hits() != 1 || strings.Contains(s, "403") {
-			t.Errorf("it was refused %d times; the log is %s", refused.Hits(), s)
-		}
-	})
-}
-
 // TestACancelThatIsNotAnsweredKeepsNoConsumerAway: the next subscription waits for that only
 // so long.
 func TestACancelThatIsNotAnsweredKeepsNoConsumerAway(t *testing.T) {

@@ -25,9 +25,9 @@ const (
 	// back when the channel closes, close-ok or not: acks and releases written just before are
 	// then lost, and the deliveries counted as failed (rabbitmq-server issue 10327, seen on
 	// 3.10 to 4.3). What it has kept back before, up to three commands, may come on top.
-	// After more than that a drain waits for proof, see session.prove. A classic queue of
-	// another node can forget any number of them: from 4.0 on the end of a channel overtakes
-	// what was written before it (seen on 4.0.5 and 4.3.6, not on 3.10.8).
+	// After more than that a drain waits for proof, see session.prove. So it does after one
+	// that a classic queue of another node may be sent: from 4.0 on the end of a channel can
+	// overtake what was written before it (seen on 4.0.5 and 4.3.6, not on 3.10.8).
 	mostUnproven = 32 - 3
 
 	// leastPriority is that of a subscription that wants no message.
@@ -117,7 +117,9 @@ func (s *session) linger(in <-chan amqp.Delivery, givenBack chan<- struct{}) {
 // when all that was settled before is in its log.
 func (s *session) endSubscription(ctx context.Context, in <-chan amqp.Delivery) error {
 	if !s.gone {
-		s.provesNext()
+		s.mu.Lock()
+		s.unproven = s.writing
+		s.mu.Unlock()
 	}
 	err := s.ch.CallSlow(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
 	switch {
@@ -155,50 +157,75 @@ func (s *session) unlessLost(err error) error {
 	}
 }
 
-// prove waits until the queue has what was settled on the channel, unless it has that anyway. For
-// that it subscribes once more, and ends that: the queue answers both behind all that came
-// before, a quorum queue when that is in its log. What is delivered meanwhile, one message at most, is treated as
-// everything else; so the session has still to live. Where that is given back while the next
-// session consumes, it comes behind what that one has got.
+// prove waits until the queue has what was settled on the channel, unless it has that anyway.
+// The session has still to live: handlers that are overdue may settle meanwhile.
 func (s *session) prove(ctx context.Context, laters time.Duration) error {
-	for !s.run.stream && !s.isProven() && s.ch.Err() == nil { // handlers that are overdue may settle meanwhile
-		in, err := s.subscribeOnceMore(ctx)
+	for !s.run.stream && s.ch.Err() == nil {
+		var err error
+		switch arrived, logged := s.isProven(); {
+		case !logged:
+			err = s.subscribeOnceMore(ctx)
+		case !arrived:
+			err = s.lookAtQueue(ctx)
+		default:
+			return nil
+		}
 		if err != nil {
 			s.ch.Abandon() // it has had its time
-			var told *reconnect.BrokerError
-			if s.run.cfg.Exclusive && errors.As(err, &told) && told.Code == amqp.AccessRefused {
-				return nil // somebody consumes it already, our next session or another
-			}
 			return s.unlessLost(err)
-		}
-		for raw := range in {
-			s.take(&raw)
 		}
 		s.giveBack(ctx, laters)
 	}
 	return nil
 }
 
-// subscribeOnceMore does that, and ends it, when all that is settled is written.
-func (s *session) subscribeOnceMore(ctx context.Context) (in <-chan amqp.Delivery, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	if err := s.flushed(ctx); err != nil {
-		return nil, err
-	}
-	tag := s.tag + "-end"
-	err = s.ch.CallSlow(ctx, "wait for the settlements to be written", func(raw *amqp.Channel) (err error) {
+// subscribeOnceMore does that, and ends it: a quorum queue answers both from behind its log.
+// What is delivered meanwhile, one message at most, is treated as everything else. Where that is
+// given back while the next session consumes, it comes behind what that one has got.
+func (s *session) subscribeOnceMore(ctx context.Context) error {
+	var in <-chan amqp.Delivery
+	err := s.ask(ctx, func(raw *amqp.Channel) (err error) {
 		if err := raw.Qos(1, 0, false); err != nil {
 			return err
 		}
+		tag := s.tag + "-end"
 		in, err = raw.Consume(s.queue, tag, false, false, false, false, amqp.Table{consumerPriority: int64(leastPriority)})
 		if err != nil {
 			return err
 		}
-		s.provesNext()
+		s.mu.Lock()
+		s.unproven = s.writing
+		s.mu.Unlock()
 		return raw.Cancel(tag, false)
 	})
-	return in, err
+	if err != nil {
+		return err
+	}
+	for raw := range in {
+		s.take(&raw)
+	}
+	return nil
+}
+
+// lookAtQueue has a classic queue answer behind what was settled: it goes the same way.
+func (s *session) lookAtQueue(ctx context.Context) error {
+	return s.ask(ctx, func(raw *amqp.Channel) error {
+		s.mu.Lock()
+		s.unproven.final = s.writing.final
+		s.mu.Unlock()
+		_, err := raw.QueueDeclarePassive(s.queue, true, false, false, false, nil)
+		return err
+	})
+}
+
+// ask calls f when all that is settled is written.
+func (s *session) ask(ctx context.Context, f func(*amqp.Channel) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := s.flushed(ctx); err != nil {
+		return err
+	}
+	return s.ch.CallSlow(ctx, "wait for the settlements to be written", f)
 }
 
 // flushed waits until all verdicts are handed to the driver: the settler may be behind, and
@@ -218,37 +245,25 @@ func (s *session) flushed(ctx context.Context) error {
 	return nil
 }
 
-// provesNext notes that the next answer proves what is written by now.
-func (s *session) provesNext() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.unproven = s.writing
-}
-
-// isProven reports whether the queue takes what is on its way to it, see mostUnproven. What
-// may be a classic queue of another node need not take anything, but then it gives out again
-// what is released without that. Where the proof's own message is handled and not given back,
-// it would be acked, and so on.
-func (s *session) isProven() bool {
+// isProven reports what the queue is sure to take of what is on its way to it, see
+// mostUnproven: if it is a classic one, and if it is a quorum queue.
+func (s *session) isProven() (arrived, logged bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	due := s.ledger.due(s.noMultiple)
-	if !s.run.quorum && s.givesBack && s.unproven.final+due.final > 0 {
-		return false
-	}
-	return s.unproven.writes+due.writes <= mostUnproven
+	return s.run.quorum || s.unproven.final+due.final == 0, s.run.classic || s.unproven.writes+due.writes <= mostUnproven
 }
 
-// setDraining: from RabbitMQ 4.3 on, and on a classic queue, a release counts as nothing, so
-// what waits is given back and what is paused need not wait longer. The quorum queues of
-// earlier brokers count it as a failed delivery, so there the workers go on with what waits.
+// setDraining: from RabbitMQ 4.3 on a release counts as nothing, so what waits is
+// given back and what is paused need not wait longer. Earlier brokers count it as
+// a failed delivery, so there the workers go on with what waits.
 func (s *session) setDraining() {
 	major, minor := s.ch.ServerVersion()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.draining = true
 	close(s.drains)
-	s.givesBack = s.run.stream || s.run.classic || major > 4 || major == 4 && minor >= 3
+	s.givesBack = s.run.stream || major > 4 || major == 4 && minor >= 3
 	for d := range s.paused {
 		_ = s.settleLocked(d, release)
 	}

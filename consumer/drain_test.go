@@ -327,39 +327,65 @@ func TestAProofComesBehindWhatIsSettled(t *testing.T) {
 	})
 }
 
-// TestADrainHasItsLastVerdictsProven where the queue may be a classic one of another node. What
-// waits goes back to a classic queue by any rules, since it counts nothing.
+// TestADrainHasItsLastVerdictsProven where the queue may be a classic one of another node, by a
+// look at the queue, which brings no message.
 func TestADrainHasItsLastVerdictsProven(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		typ     topology.QueueType
-		changes []setup
+		foreign bool // the pool does not know it
+		n       int  // messages
 		proofs  int
 	}{
-		"quorum":             {topology.Quorum, nil, 0},
-		"classic":            {topology.Classic, nil, 1},
-		"classic before 4.3": {topology.Classic, []setup{rules42}, 1},
+		"quorum":          {topology.Quorum, false, 20, 0},
+		"foreign":         {topology.Quorum, true, 20, 1},
+		"classic":         {topology.Classic, false, 20, 1},
+		"much of classic": {topology.Classic, false, 50, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				g := newGate()
-				f := newMemoryFixture(t, consumer.Config{Prefetch: 3}, g.handle, append(tt.changes, queues(topology.Queue{Name: "q", Type: tt.typ}))...)
-				f.enqueue("a", "b", "c")
+				cfg := consumer.Config{Prefetch: 60, DrainTimeout: patience}
+				f := newMemoryFixture(t, cfg, g.handle, queues(topology.Queue{Name: "q", Type: tt.typ}))
+				if tt.foreign {
+					f.stop()
+					if err := f.wait(); err != nil {
+						t.Fatal(err)
+					}
+					var err error
+					if f.pool, err = reconnect.Open(t.Context(), reconnect.Config{URLs: []string{f.broker.URL()}, Dial: f.broker.DialContext}); err != nil {
+						t.Fatal(err)
+					}
+					defer f.pool.CloseNow()
+					cfg.Queue = "q"
+					if f.Consumer, err = consumer.New(f.pool, cfg); err != nil {
+						t.Fatal(err)
+					}
+					f.run(g.handle)
+				}
+				f.enqueue(numbered(1, tt.n)...)
 				running := g.next(t)
-				f.waiting(2)
+				f.waiting(tt.n - 1)
 				f.stop()
 				f.next("basic.cancel")
 				running.end <- nil
 				if err := f.wait(); err != nil {
 					t.Error(err)
 				}
-				subscriptions := f.received.of("basic.consume")
-				if n := len(subscriptions) - 1; n != tt.proofs || n > 0 && !isProof(subscriptions[n]) {
-					t.Errorf("%d proofs, want %d: %v", n, tt.proofs, subscriptions)
+				proofs := 0
+				for _, e := range f.received.of("queue.declare") {
+					if e.Field("passive") == true {
+						proofs++
+					}
 				}
-				if got := f.queue.Bodies(); !slices.Equal(got, []string{"b", "c"}) {
-					t.Errorf("the queue has %q", got)
+				sessions := 1
+				if tt.foreign {
+					sessions = 2
 				}
+				if n := len(f.received.of("basic.consume")); proofs != tt.proofs || n != sessions {
+					t.Errorf("%d proofs, want %d; %d subscriptions, want %d", proofs, tt.proofs, n, sessions)
+				}
+				f.contains(slices.Sorted(slices.Values(numbered(2, tt.n)))...)
 			})
 		})
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -154,13 +153,7 @@ func (f *fixture) run(h consumer.Handler) {
 		<-ended
 	})
 	f.subscription = f.next("basic.consume")
-	for isProof(f.subscription) { // of the Run before
-		f.subscription = f.next("basic.consume")
-	}
 }
-
-// isProof reports whether a subscription is one by which a drain has its settlements proven.
-func isProof(e *mqtest.Event) bool { return strings.HasSuffix(e.ConsumerTag, "-end") }
 
 // next is the next method of one of names that the broker is sent.
 func (f *fixture) next(names ...string) *mqtest.Event {

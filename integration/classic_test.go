@@ -31,9 +31,6 @@ func TestADrainKeepsItsVerdictsOnAClassicQueueOfAnotherNode(t *testing.T) {
 	}
 	for name, known := range map[string]bool{"declared": true, "foreign": false} {
 		t.Run(name, func(t *testing.T) {
-			if !known {
-				requireVersion(t, near, ">=4.3") // before, it may be one that counts what is given back
-			}
 			cfg := reconnect.Config{URLs: []string{near.URL()}}
 			if known {
 				cfg.Topology.Queues = []topology.Queue{q}
