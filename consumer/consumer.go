@@ -111,7 +111,8 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	deadline, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	queue, known := cfg.known(c.pool)
+	queue, declared := cfg.known(c.pool)
+	declared = declared && !queue.Passive // that says nothing of its type
 	r := &run{
 		c: c, cfg: cfg, ctx: ctx, handler: h,
 		deadline:    deadline,
@@ -119,8 +120,8 @@ func (c *Consumer) consume(ctx context.Context, h Handler, cfg Config) (err erro
 		ended:       make(chan struct{}),
 		deadLetters: cfg.DeadLetters || queue.DeadLetters(),
 		stream:      cfg.isStream(c.pool),
-		quorum:      known && queue.DeclaredType() == topology.Quorum,
-		classic:     known && queue.DeclaredType() == topology.Classic,
+		quorum:      declared && queue.DeclaredType() == topology.Quorum,
+		classic:     declared && queue.DeclaredType() == topology.Classic,
 		offset:      c.cfg.Offset,
 		running:     true,
 		since:       time.Now(),

@@ -333,12 +333,13 @@ func TestADrainHasItsLastVerdictsProven(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		typ     topology.QueueType
-		foreign bool // the pool does not know it
+		foreign bool // the pool does not declare it
 		n       int  // messages
 		proofs  int
 	}{
 		"quorum":          {topology.Quorum, false, 20, 0},
 		"foreign":         {topology.Quorum, true, 20, 1},
+		"passive":         {topology.Quorum, true, 20, 1},
 		"classic":         {topology.Classic, false, 20, 1},
 		"much of classic": {topology.Classic, false, 50, 1},
 	} {
@@ -353,7 +354,11 @@ func TestADrainHasItsLastVerdictsProven(t *testing.T) {
 						t.Fatal(err)
 					}
 					var err error
-					if f.pool, err = reconnect.Open(t.Context(), reconnect.Config{URLs: []string{f.broker.URL()}, Dial: f.broker.DialContext}); err != nil {
+					other := reconnect.Config{URLs: []string{f.broker.URL()}, Dial: f.broker.DialContext}
+					if name == "passive" {
+						other.Topology.Queues = []topology.Queue{{Name: "q", Passive: true}}
+					}
+					if f.pool, err = reconnect.Open(t.Context(), other); err != nil {
 						t.Fatal(err)
 					}
 					defer f.pool.CloseNow()
@@ -374,7 +379,7 @@ func TestADrainHasItsLastVerdictsProven(t *testing.T) {
 				}
 				proofs := 0
 				for _, e := range f.received.of("queue.declare") {
-					if e.Field("passive") == true {
+					if e.Field("passive") == true && e.Conn == f.subscription.Conn && e.Channel == f.subscription.Channel {
 						proofs++
 					}
 				}
