@@ -25,9 +25,9 @@ const (
 	// back when the channel closes, close-ok or not: acks and releases written just before are
 	// then lost, and the deliveries counted as failed (rabbitmq-server issue 10327, seen on
 	// 3.10 to 4.3). What it has kept back before, up to three commands, may come on top.
-	// After more than that a drain waits for proof, see session.prove. So it does after one
-	// that a classic queue of another node may be sent: from 4.0 on the end of a channel can
-	// overtake what was written before it (seen on 4.0.5 and 4.3.6, not on 3.10.8).
+	// After more than that a drain waits for proof, see session.prove. On a classic queue of
+	// another node it does so after a single ack or reject: from 4.0 on the end of a channel
+	// can overtake what was written before it (seen on 4.0.5 and 4.3.6, not on 3.10.8).
 	mostUnproven = 32 - 3
 
 	// leastPriority is that of a subscription that wants no message.
@@ -158,14 +158,20 @@ func (s *session) unlessLost(err error) error {
 }
 
 // prove waits until the queue has what was settled on the channel, unless it has that anyway.
-// The session has still to live: handlers that are overdue may settle meanwhile.
+// The session has still to live: handlers that are overdue may settle meanwhile. When ctx has
+// ended, their verdicts prolong it only where a quorum queue would lose more than them, and
+// their ctx ends before the queue is looked at.
 func (s *session) prove(ctx context.Context, laters time.Duration) error {
+	last := false
 	for !s.run.stream && s.ch.Err() == nil {
 		var err error
 		switch arrived, logged := s.isProven(); {
 		case !logged:
 			err = s.subscribeOnceMore(ctx)
-		case !arrived:
+		case !arrived && !last:
+			if last = ctx.Err() != nil; last {
+				s.abort(fmt.Errorf("%w: %w", ErrStale, errDrained))
+			}
 			err = s.lookAtQueue(ctx)
 		default:
 			return nil

@@ -340,6 +340,7 @@ func TestADrainHasItsLastVerdictsProven(t *testing.T) {
 		"quorum":          {topology.Quorum, false, 20, 0},
 		"foreign":         {topology.Quorum, true, 20, 1},
 		"passive":         {topology.Quorum, true, 20, 1},
+		"much of foreign": {topology.Quorum, true, 50, 0}, // it may be in need of the other one, which proves all
 		"classic":         {topology.Classic, false, 20, 1},
 		"much of classic": {topology.Classic, false, 50, 1},
 	} {
@@ -383,14 +384,99 @@ func TestADrainHasItsLastVerdictsProven(t *testing.T) {
 						proofs++
 					}
 				}
-				sessions := 1
+				subscriptions := 1
 				if tt.foreign {
-					sessions = 2
+					subscriptions++
 				}
-				if n := len(f.received.of("basic.consume")); proofs != tt.proofs || n != sessions {
-					t.Errorf("%d proofs, want %d; %d subscriptions, want %d", proofs, tt.proofs, n, sessions)
+				if tt.proofs == 0 && tt.n > 29 {
+					subscriptions++
+				}
+				if n := len(f.received.of("basic.consume")); proofs != tt.proofs || n != subscriptions {
+					t.Errorf("%d proofs, want %d; %d subscriptions, want %d", proofs, tt.proofs, n, subscriptions)
 				}
 				f.contains(slices.Sorted(slices.Values(numbered(2, tt.n)))...)
+			})
+		})
+	}
+}
+
+// TestADrainLooksAtTheQueueBehindWhatIsFinal, an ack or a reject: what was to come again does so
+// without it.
+func TestADrainLooksAtTheQueueBehindWhatIsFinal(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		early   bool // before the end
+		verdict error
+		looks   int
+	}{
+		"acked": {false, nil, 1}, "rejected": {false, consumer.Reject(nil), 1}, "requeued": {false, consumer.Requeue(nil), 0},
+		"acked before": {true, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				g := newGate()
+				f := newMemoryFixture(t, consumer.Config{Workers: 2, DrainTimeout: patience}, g.handle, queues(topology.Queue{Name: "q", Type: topology.Classic}))
+				f.enqueue("a", "b")
+				a, b := g.next(t), g.next(t)
+				if tt.early {
+					a.end <- tt.verdict
+					time.Sleep(time.Second) // in the bubble
+				}
+				f.stop()
+				f.next("basic.cancel")
+				time.Sleep(time.Second) // in the bubble
+				a.end <- tt.verdict
+				time.Sleep(time.Second) // in the bubble: it is written
+				b.end <- consumer.Requeue(nil)
+				if err := f.wait(); err != nil {
+					t.Error(err)
+				}
+				looks := 0
+				for _, e := range f.received.of("queue.declare") {
+					if e.Field("passive") == true {
+						looks++
+					}
+				}
+				if looks != tt.looks {
+					t.Errorf("it looked %d times, want %d", looks, tt.looks)
+				}
+			})
+		})
+	}
+}
+
+// TestHandlersThatSettleLateDoNotProlongADrain: each of their verdicts would have another proof.
+func TestHandlersThatSettleLateDoNotProlongADrain(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]setup{"4.3": func(*mqtest.Config, *reconnect.Config) {}, "before": rules42} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(t *testing.T) {
+				const n, timeout = 100, time.Second
+				var told atomic.Int64 // handlers whose ctx ended in time
+				f := newMemoryFixture(t, consumer.Config{Workers: n, Prefetch: n, DrainTimeout: timeout}, func(ctx context.Context, d *consumer.Delivery) error {
+					end := time.After(time.Duration(d.Tag) * 100 * time.Millisecond)
+					select {
+					case <-ctx.Done():
+						told.Add(1)
+						<-end // does not heed it
+					case <-end:
+					}
+					return nil
+				}, change, queues(topology.Queue{Name: "q", Type: topology.Classic}))
+				slow := f.broker.Inject(mqtest.Fault{Point: mqtest.Sending, Method: "queue.declare-ok", Do: mqtest.Delay(110 * time.Millisecond)})
+				f.enqueue(numbered(1, n)...)
+				f.until("all run", func() bool { return f.Status().Handling == n })
+				stopped := time.Now()
+				f.stop()
+				err := f.wait()
+				var left *consumer.DrainError
+				if took := time.Since(stopped); !errors.As(err, &left) || took > timeout+500*time.Millisecond {
+					t.Errorf("after %v: %v", took, err)
+				}
+				if slow.Hits() == 0 || told.Load() < n/2 {
+					t.Errorf("%d looks, %d handlers were told", slow.Hits(), told.Load())
+				}
+				time.Sleep(time.Minute) // in the bubble: they end
 			})
 		})
 	}
