@@ -117,9 +117,7 @@ func (s *session) linger(in <-chan amqp.Delivery, givenBack chan<- struct{}) {
 // when all that was settled before is in its log.
 func (s *session) endSubscription(ctx context.Context, in <-chan amqp.Delivery) error {
 	if !s.gone {
-		s.mu.Lock()
-		s.unproven = s.writing
-		s.mu.Unlock()
+		s.provesNext()
 	}
 	err := s.ch.CallSlow(ctx, "cancel the subscription", func(raw *amqp.Channel) error { return raw.Cancel(s.tag, false) })
 	switch {
@@ -199,9 +197,7 @@ func (s *session) subscribeOnceMore(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		s.unproven = s.writing
-		s.mu.Unlock()
+		s.provesNext()
 		return raw.Cancel(tag, false)
 	})
 	if err != nil {
@@ -249,6 +245,13 @@ func (s *session) flushed(ctx context.Context) error {
 		return fmt.Errorf("write the settlements: %w", context.Cause(ctx))
 	}
 	return nil
+}
+
+// provesNext notes that the next answer proves what is written by now.
+func (s *session) provesNext() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unproven = s.writing
 }
 
 // isProven reports what the queue is sure to take of what is on its way to it, see
